@@ -43,7 +43,7 @@ export async function readHostPods(
     return listOf(JSON.parse(await readBoundedFile(join(directory, FILE), MAX_BYTES)))
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT'
-      ? failed('the broker has not told which pods of this node are on the host network: look at its log')
+      ? failed('the broker has not reported which pods of this node are on the host network: look at its log')
       : failed(
           `the broker's list of pods on the host network cannot be read (${messageOf(error)}): look at the broker's log`,
         )

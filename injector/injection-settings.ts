@@ -6,7 +6,7 @@ import {
   parseResources,
   type ResourceList,
   SIDECAR_RESOURCES,
-} from './pod/resources.ts'
+} from './resources/resources.ts'
 import { INJECTION_SPEC } from './settings.ts'
 
 type Given = Settings<typeof INJECTION_SPEC>

@@ -23,15 +23,15 @@ import {
   parseResources,
   type ResourceList,
   SIDECAR_RESOURCES,
-} from './pod/resources.ts'
-import { TOKEN_LIFETIME } from './pod/token-lifetime.ts'
+} from './resources/resources.ts'
+import { TOKEN_LIFETIME } from './token-lifetime.ts'
 
 export const REDIRECT_MODES = ['nft', 'env'] as const
 export type RedirectMode = (typeof REDIRECT_MODES)[number]
 export const TOKEN_MODES = ['optional', 'required'] as const
 export const GATE_MODES = ['on', 'off'] as const
 export const CONTAINER_MODES = ['on', 'off'] as const
-export const START_MODES = ['auto', 'two-stage'] as const
+const START_MODES = ['auto', 'two-stage'] as const
 
 /** The settings on which decisions depend, which are also all that is read of another replica's command line. */
 export const INJECTION_SPEC = {

@@ -14,7 +14,7 @@ export type PodAnswer<T> =
   | { readonly kind: 'failed'; readonly detail: string }
 
 /** None of our programs prints more. */
-const MOST_BYTES = 8 * 1024 * 1024
+const MAX_BYTES = 8 * 1024 * 1024
 
 /**
  * Runs a command to its end.
@@ -153,7 +153,7 @@ function collector(): Collector {
   const stream = new PassThrough()
   stream.on('data', (chunk: Buffer) => {
     size += chunk.length
-    if (size <= MOST_BYTES) chunks.push(chunk)
+    if (size <= MAX_BYTES) chunks.push(chunk)
   })
   return { stream, text: () => Buffer.concat(chunks).toString() }
 }

@@ -17,11 +17,11 @@ export type Filter = {
 }
 
 export const NO_FILTER: Filter = { namespace: '', node: '', role: '', state: 'all' }
-const LONGEST = 512
+const MAX_LENGTH = 512
 
 /** Parameters that are not filters are ignored. */
 export function parseFilter(query: URLSearchParams): Filter {
-  const text = (name: string) => (query.get(name) ?? '').trim().slice(0, LONGEST)
+  const text = (name: string) => (query.get(name) ?? '').trim().slice(0, MAX_LENGTH)
   return {
     namespace: text('namespace'),
     node: text('node'),

@@ -7,10 +7,10 @@ import type { Holder } from '../who/holders.ts'
 import type { Refusal } from './snapshot.ts'
 
 /** Limit for each kind, in one request: anyone who may create Events can create many. */
-const MOST_EVENTS = 500
+const MAX_EVENTS = 500
 /** The broker reports a persistent refusal every five minutes (node-guard/broker/audit/events.ts). */
 const PAST_MS = 10 * 60_000
-const MOST_CHARACTERS = 1500
+const MAX_CHARACTERS = 1500
 
 const SELECTORS = [
   'reportingComponent=pod2iam.dev/broker',
@@ -29,7 +29,7 @@ const KIND = /^[A-Za-z]{1,40}$/
 export async function refusalEvents(cluster: Cluster): Promise<readonly CoreV1Event[] | null> {
   const { core, namespace } = cluster
   const lists = SELECTORS.map(async (fieldSelector) => {
-    const query = { fieldSelector, limit: MOST_EVENTS }
+    const query = { fieldSelector, limit: MAX_EVENTS }
     const asked = { verb: 'list', resource: 'events' } as const
     const all = await cluster.ask(asked, (options) => core.listEventForAllNamespaces(query, options))
     if (all.kind === 'found') return all.value.items
@@ -67,7 +67,7 @@ export function refusalsOf({ events, pods, holders, roleKey, now }: RefusalInput
     return [
       {
         ...common,
-        ...{ code, detail: note.slice(0, MOST_CHARACTERS) },
+        ...{ code, detail: note.slice(0, MAX_CHARACTERS) },
         ...{ remedy: remedyFor(code, { namespace, pod: name, roleKey }), command: explain(namespace, name) },
       },
     ]
@@ -95,7 +95,7 @@ function ofAdmission(common: Pick<Refusal, 'namespace' | 'kind' | 'name' | 'at'>
     {
       ...common,
       code: 'pods-refused',
-      detail: sentence.slice(0, MOST_CHARACTERS),
+      detail: sentence.slice(0, MAX_CHARACTERS),
       remedy: "correct what the message names in the workload's template or its namespace",
       command: explain(common.namespace, `${common.kind.toLowerCase()}/${common.name}`),
     },

@@ -64,7 +64,7 @@ async function explainTarget(cluster: Cluster, { kind, name }: Target): Promise<
 async function explainManifest(manifest: Manifest, options: ExplainOptions): Promise<Outcome> {
   const given = settingsOfFlags(options.injectorFlag)
   if (!given.ok)
-    throw new CliError('usage', `--injector-flag: ${given.problem}`, 'name a flag of the injector')
+    throw new CliError('usage', `--injector-flag: ${given.detail}`, 'name a flag of the injector')
   // A file that contains its namespaces needs no cluster, so it does not matter if the cluster cannot be reached.
   const isAlone = hasAllNamespaces(manifest, options.namespace ?? 'default')
   const found = await clusterFor(options, isAlone)

@@ -179,6 +179,6 @@ export async function readNamespace({ ask, core }: Cluster, name: string): Promi
 
 export function defaultSettings(): InjectionSettings {
   const read = settingsOfFlags([])
-  if (!read.ok) throw new Error(read.problem)
+  if (!read.ok) throw new Error(read.detail)
   return read.settings
 }

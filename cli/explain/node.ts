@@ -30,8 +30,8 @@ export async function nodeFinding(
     )
   }
   const answer = await guardStatus(cluster, guard)
-  if (answer.kind === 'reported' && !answer.status.verified) {
-    const [first] = answer.status.warnings
+  if (answer.kind === 'reached' && !answer.value.verified) {
+    const [first] = answer.value.warnings
     return failed(
       first?.code ?? 'node-unguarded',
       `the guard of node ${node} has not verified its block: ${first?.detail ?? 'it does not say why'}`,
@@ -43,10 +43,10 @@ export async function nodeFinding(
   if (answer.kind === 'failed')
     return warning('guard-not-asked', `its guard runs, but its status could not be read: ${answer.detail}`)
   if (answer.kind === 'forbidden') return ok('its guard and broker are ready, according to their probes')
-  return answer.status.mode === 'audit'
+  return answer.value.mode === 'audit'
     ? ok(`node ${node} is in audit mode: nothing is refused there, and pods get credentials`)
     : ok(
-        `the guard of node ${node} has verified its block (${answer.status.backend}), and its broker is ready`,
+        `the guard of node ${node} has verified its block (${answer.value.backend}), and its broker is ready`,
       )
 }
 

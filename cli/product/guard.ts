@@ -1,8 +1,6 @@
 /** Everything that the command line uses from the node guard: the type of its status report. */
-import type { Status } from '../../node-guard/firewall/report/report.ts'
-import { missingStatus } from '../../node-guard/firewall/status/file.ts'
+import type { Status } from '../../node-guard/firewall/status/status.ts'
 
-export type { Status }
-export { missingStatus }
+export { missingStatus, type Status } from '../../node-guard/firewall/status/status.ts'
 
 export type Sighting = Status['audit'][number]

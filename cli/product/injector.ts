@@ -1,14 +1,15 @@
 /** Everything that the command line uses from the injector: its own decision, so that the two cannot differ. */
 
+import { type Failed, failed } from '../../common/result.ts'
 import { parseSettings } from '../../common/settings.ts'
 import { type Decision, decide } from '../../injector/admission/decide.ts'
-import { type Reason, sentence } from '../../injector/admission/reasons.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
 import { isObject, type JsonObject } from '../../injector/json.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
 import { accountName, accountRole, type ServiceAccount } from '../../injector/pod/account.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { podOfTemplate } from '../../injector/pod/template.ts'
+import { type Reason, sentence } from '../../injector/reasons.ts'
 import { INJECTION_SPEC, SPEC } from '../../injector/settings.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
@@ -37,15 +38,13 @@ const IMAGES = ['--sidecar-image=pod2iam-sidecar', '--node-guard-image=pod2iam-n
  */
 export function settingsOfFlags(
   flags: readonly string[],
-):
-  | { readonly ok: true; readonly settings: InjectionSettings }
-  | { readonly ok: false; readonly problem: string } {
+): { readonly ok: true; readonly settings: InjectionSettings } | Failed {
   const given = new Set(flags.map((one) => one.replace(/=.*/s, '')))
   const images = IMAGES.filter((one) => !given.has(one.replace(/=.*/s, '')))
   const parsed = parseSettings(INJECTION_SPEC, { argv: [...images, ...flags], env: {} })
   return parsed.ok
     ? { ok: true, settings: injectionSettings(parsed.settings) }
-    : { ok: false, problem: parsed.errors.join(' ') }
+    : failed(parsed.errors.join(' '))
 }
 
 /** The namespaces that an injector ignores, from the arguments of its container. */

@@ -2,7 +2,8 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node'
 import { bounded } from '../cluster/bounded.ts'
 import type { Cluster } from '../cluster/cluster.ts'
-import { type GuardStatus, guardStatus } from '../cluster/guard-status.ts'
+import type { PodAnswer } from '../cluster/exec.ts'
+import { guardStatus } from '../cluster/guard-status.ts'
 import type { Installation } from '../cluster/installation.ts'
 import { guardOf } from '../explain/node.ts'
 import { lastError, statusOf } from '../explain/start.ts'
@@ -73,8 +74,8 @@ function withoutGuard(node: string): NodeReport {
   }
 }
 
-function reportOf(node: string, guard: V1Pod, answer: GuardStatus): NodeReport {
-  const status = answer.kind === 'reported' ? answer.status : undefined
+function reportOf(node: string, guard: V1Pod, answer: PodAnswer<Status>): NodeReport {
+  const status = answer.kind === 'reached' ? answer.value : undefined
   const unready = (['firewall', 'broker'] as const).filter((name) => statusOf(guard, name)?.ready !== true)
   const troubles = unready.map((name) => notReady(guard, name))
   const isSilent = status !== undefined && !status.verified

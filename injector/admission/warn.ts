@@ -5,7 +5,7 @@
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { isObject, metadataOf, nameOf } from '../json.ts'
+import { metadataOf, nameOf, textMembers } from '../json.ts'
 import type { ServiceAccount } from '../pod/account.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { readOptions } from '../pod/options.ts'
@@ -54,7 +54,10 @@ async function warningsOf(
   }
   if (resource === 'serviceaccounts') {
     const namespace = await lookUpNamespace()
-    return inTurn(() => accountWarnings(request.whole(), namespace, settings))
+    return inTurn(() => {
+      const whole = request.whole()
+      return whole.isRead ? accountWarnings(whole.object, namespace, settings) : []
+    })
   }
   const isTemplate = hasPodTemplate(resource)
   if (!isTemplate && resource !== 'pods') return []
@@ -165,11 +168,5 @@ function ofSpelling(own: TextMetadata, settings: InjectionSettings) {
 /** Annotations and labels; empty if one has a value that is not text. */
 function textMetadata(object: unknown): TextMetadata {
   const { annotations, labels } = metadataOf(object)
-  return { annotations: texts(annotations), labels: texts(labels) }
-}
-
-function texts(value: unknown): Readonly<Record<string, string>> {
-  return isObject(value) && Object.values(value).every((one) => typeof one === 'string')
-    ? (value as Record<string, string>)
-    : {}
+  return { annotations: textMembers(annotations) ?? {}, labels: textMembers(labels) ?? {} }
 }

@@ -14,13 +14,14 @@ import {
 import { type Failed, failed } from '../../common/result.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { earlyContainer } from '../patch/placement.ts'
-import { CONTAINER_TOKEN_FILE_ENV, ourVolumes } from '../patch/sidecar.ts'
-import { sharesHostMemory } from '../patch/stages.ts'
+import { mayBeFirst } from '../pod/mesh.ts'
 import type { Container, Pod } from '../pod/pod.ts'
-import { ownContainer } from '../pod/reserved.ts'
+import { isOurs, ownContainer } from '../pod/reserved.ts'
+import { sharesHostMemory } from '../pod/stages.ts'
 import { hasStartHook } from './container-form.ts'
+import { CONTAINER_TOKEN_FILE_ENV } from './environment.ts'
 import { agreedForm, formProblem } from './own-container.ts'
+import { ourVolumes } from './volumes.ts'
 
 type FinalPod =
   | {
@@ -131,4 +132,10 @@ function keyOfIdentity(
   const wanted = (key: string) =>
     withAccountRole(identityOfAnnotations(metadata?.annotations, key), accountRole)
   return [roleKey, ...otherRoleKeys].find((key) => identity && sameIdentity(identity, wanted(key)))
+}
+
+/** The first init container before one of ours that does not belong to a mesh. */
+function earlyContainer(initContainers: readonly Container[]): Container | undefined {
+  const last = initContainers.findLastIndex((one) => isOurs(one))
+  return initContainers.slice(0, Math.max(last, 0)).find((one) => !mayBeFirst(one))
 }

@@ -7,13 +7,12 @@ import { GATE_CONTAINER, SIDECAR_CONTAINER, WEB_IDENTITY_VOLUME } from '../../co
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { contains, isObject, type JsonObject } from '../json.ts'
-import { isAppMount } from '../patch/app-containers.ts'
-import { ourVolumes } from '../patch/sidecar.ts'
 import type { Pod } from '../pod/pod.ts'
 import { isOurs, isReserved, reservedContainer, reservedName, reservedVolume } from '../pod/reserved.ts'
-import { isTokenLifetime } from '../pod/token-lifetime.ts'
 import type { Obstacle } from '../pod/unsupported.ts'
+import { isTokenLifetime } from '../token-lifetime.ts'
 import { foreignPart } from './own-container.ts'
+import { isAppMount, ourVolumes } from './volumes.ts'
 
 /** The first container or volume under a reserved name that no release of ours adds, if any. */
 export function foreignContent(pod: Pod, settings: InjectionSettings): Obstacle | undefined {

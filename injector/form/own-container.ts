@@ -6,19 +6,16 @@ import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { blank, contains, type JsonObject } from '../json.ts'
-import { CONTAINER_TOKEN_MOUNT, MOUNTS, WEB_IDENTITY_MOUNT } from '../patch/sidecar.ts'
-import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
+import type { Start } from '../pod/stages.ts'
 import type { RedirectMode } from '../settings.ts'
-import {
-  environmentProblem,
-  foreignField,
-  hasStartHook,
-  redirectOf,
-  securityProblem,
-} from './container-form.ts'
+import { foreignField, hasStartHook } from './container-form.ts'
+import { environmentProblem } from './environment.ts'
+import { redirectOf } from './gate-arguments.ts'
 import { type ImageTrust, isTrusted } from './image-reference.ts'
+import { securityProblem } from './security-context.ts'
+import { CONTAINER_TOKEN_MOUNT, MOUNTS, WEB_IDENTITY_MOUNT } from './volumes.ts'
 
 /**
  * Variables that webhooks add to every container and that neither Node nor our programs read: those for the clouds' workload

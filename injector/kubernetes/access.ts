@@ -14,8 +14,6 @@ const WARNING_TIMEOUT_MS = 1000
 /** The same problem with credentials is logged this often at most. */
 const LOG_AGAIN_MS = 60_000
 
-export type ApiServer = Awaited<ReturnType<typeof apiServer>>
-
 /**
  * @param file kubeconfig; undefined: the pod's service account
  * @param log for later problems with the credentials, which the sender of a review does not see
@@ -39,9 +37,9 @@ export async function apiServer(file: string | undefined, log?: Pick<Logger, 'wa
 function reported(access: KubeAccess, log: Pick<Logger, 'warn'>): KubeAccess {
   let last = { message: '', at: 0 }
   const report = (message: string) => {
-    const isNew = message !== last.message || performance.now() - last.at >= LOG_AGAIN_MS
+    const isNew = message !== last.message || systemClock.monotonic() - last.at >= LOG_AGAIN_MS
     if (!isNew) return
-    last = { message, at: performance.now() }
+    last = { message, at: systemClock.monotonic() }
     log.warn('no credentials for the API server', { error: message })
   }
   return {

@@ -3,23 +3,24 @@ import { createHash } from 'node:crypto'
 import type { PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { VERSION } from '../../common/version.ts'
+import { ourVolumes } from '../form/volumes.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { isGuaranteed } from '../pod/guaranteed.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Pod } from '../pod/pod.ts'
 import { fittedToPod } from '../pod/pod-level.ts'
 import { inProportion } from '../pod/proportion.ts'
+import { type Start, startOf } from '../pod/stages.ts'
 import {
   AUTO,
   type ChosenResources,
   gateResources,
   guaranteed,
-  isGuaranteed,
   type OwnResources,
   type Resources,
-} from '../pod/resources.ts'
+} from '../resources/resources.ts'
 import { gateContainer } from './gate.ts'
-import { ourVolumes, sidecarContainer } from './sidecar.ts'
-import { type Start, startOf } from './stages.ts'
+import { sidecarContainer } from './sidecar.ts'
 
 export type Addition = ReturnType<typeof renderAddition>
 

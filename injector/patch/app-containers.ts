@@ -3,23 +3,17 @@
  * container credentials, where to request these and with which secret. Removes what is left from an earlier pass in another mode, or from
  * the pod from which a manifest was copied.
  */
-import { blank, type JsonObject } from '../json.ts'
+import { APP_MOUNT } from '../form/volumes.ts'
+import type { JsonObject } from '../json.ts'
+import { add, type PatchOp, pointer, remove } from '../json-patch.ts'
 import { CONTAINER_ENV, ENDPOINT_ENV, isContainerVariable, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
+import { isMeshContainer } from '../pod/mesh.ts'
 import type { Container, EnvVar, Pod } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
-import { add, type PatchOp, pointer, remove } from './json-patch.ts'
-import { isMeshContainer } from './mesh.ts'
 import type { Placed } from './placement.ts'
-import { CONTAINER_TOKEN_MOUNT } from './sidecar.ts'
 
 const ENDPOINT = { name: ENDPOINT_ENV, value: SIDECAR_ENDPOINT }
-const MOUNT = { ...CONTAINER_TOKEN_MOUNT, readOnly: true }
-
-/** Whether a mount is the one from which an application reads the secret of the container credentials. */
-export const isAppMount = (mount: JsonObject): boolean =>
-  Object.entries(MOUNT).every(([key, value]) => mount[key] === value) &&
-  Object.keys(mount).every((key) => key in MOUNT || blank(mount[key]))
 
 /**
  * The patch of the pod's own containers.
@@ -65,8 +59,8 @@ function environmentOps(
 }
 
 function mountOps({ volumeMounts }: Container, at: string, gets: boolean): PatchOp[] {
-  const ours = (volumeMounts ?? []).findIndex(({ name }) => name === MOUNT.name)
-  if (gets) return ours >= 0 ? [] : listOps(`${at}/volumeMounts`, volumeMounts, [MOUNT])
+  const ours = (volumeMounts ?? []).findIndex(({ name }) => name === APP_MOUNT.name)
+  if (gets) return ours >= 0 ? [] : listOps(`${at}/volumeMounts`, volumeMounts, [APP_MOUNT])
   return ours >= 0 ? [remove(`${at}/volumeMounts/${ours}`)] : []
 }
 
@@ -96,6 +90,8 @@ function conflicts({ name, mountPath, readOnly }: JsonObject): boolean {
   const path = String(mountPath)
     .replace(/^\/run(?=\/|$)/, '/var/run')
     .replace(/\/+$/, '')
-  if (name === MOUNT.name) return false
-  return path === MOUNT.mountPath || (readOnly === true && `${MOUNT.mountPath}/`.startsWith(`${path}/`))
+  if (name === APP_MOUNT.name) return false
+  return (
+    path === APP_MOUNT.mountPath || (readOnly === true && `${APP_MOUNT.mountPath}/`.startsWith(`${path}/`))
+  )
 }

@@ -1,9 +1,9 @@
 /** The position of the sidecar and of the gate, if there is one, among the init containers: after those of a service mesh, before all others. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { leadingMeshContainers, mayBeFirst } from '../pod/mesh.ts'
 import type { Container } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
-import { isMeshContainer, leadingMeshContainers } from './mesh.ts'
 
 /** An init container after the patch: one that was there, at `index`, or one of ours that is added or moved. */
 export type Placed = { readonly container: Container; readonly index: number | undefined }
@@ -35,14 +35,6 @@ export function orderedInitContainers(
   return others.toSpliced(front, 0, own(sidecarAt, sidecar), own(gateAt, gate))
 }
 
-/** The first init container before one of ours that does not belong to a mesh. */
-export function earlyContainer(initContainers: readonly Container[]): Container | undefined {
-  const last = initContainers.findLastIndex((one) => isOurs(one))
-  return initContainers.slice(0, Math.max(last, 0)).find((one) => !mayBeFirst(one))
-}
-
 function isFirst(initContainers: readonly Container[], at: number): boolean {
   return at >= 0 && initContainers.slice(0, at).every(mayBeFirst)
 }
-
-const mayBeFirst = (one: Container) => isOurs(one) || isMeshContainer(one)

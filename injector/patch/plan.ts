@@ -1,16 +1,16 @@
 /**
- * The minimal JSON Patch that adds what a pod lacks: parents first. It never removes or replaces what others wrote, and of our own
+ * The minimal JSON Patch that adds what a pod wantsRelist: parents first. It never removes or replaces what others wrote, and of our own
  * only what is wrong. For a pod that has everything it is empty, which makes reinvocation harmless.
  */
 import { CONTAINER_TOKEN_VOLUME, WEB_IDENTITY_VOLUME } from '../../common/keys.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { isObject } from '../json.ts'
+import { add, type PatchOp, pointer, remove } from '../json-patch.ts'
 import type { Container, Pod } from '../pod/pod.ts'
 import { impliedRequests } from '../pod/pod-level.ts'
 import { kindOf } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
 import { appContainerOps } from './app-containers.ts'
-import { add, type PatchOp, pointer, remove } from './json-patch.ts'
 import { orderedInitContainers, type Placed } from './placement.ts'
 import { containerOps, repaired } from './repair.ts'
 

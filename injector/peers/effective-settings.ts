@@ -57,7 +57,7 @@ export function strictPeer(peers: readonly Peer[]): Readable | undefined {
   )
 }
 
-export function kindOf(peer: Peer, own: InjectionSettings): PeerKind {
+export function peerKind(peer: Peer, own: InjectionSettings): PeerKind {
   if (!isReadable(peer)) return 'unreadable'
   if (peer.isStrict) return 'strict'
   return sameSettings(peer.settings, own) ? 'same' : 'other-settings'

@@ -7,7 +7,7 @@ import type { Deps } from '../../common/deps.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { effectiveSettings, kindOf, strictPeer } from './effective-settings.ts'
+import { effectiveSettings, peerKind, strictPeer } from './effective-settings.ts'
 import { type Peer, type PeerKind, readPeer } from './peer.ts'
 
 export type Peers = ReturnType<typeof watchPeers>
@@ -83,24 +83,15 @@ function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: Dep
   const peers = new Map<string, Peer>()
   const gone = new Map<string, InjectionSettings>()
   const reported = new Set<string>()
+  const logForm = formLogger(log)
   let now = own
-  let followed = ''
   let isSettled = false
 
   const refresh = () => {
     const all = [...peers.values()]
     now = effectiveSettings(own, all, [...gone.values()])
     isSettled = true
-    const strict = strictPeer(all)
-    if ((strict?.uid ?? '') === followed) return
-    followed = strict?.uid ?? ''
-    if (strict === undefined)
-      log.info('writes in its own way again: no replica of an earlier release is left')
-    else
-      log.info(
-        'writes as an earlier release does while its replica is there, which would refuse anything else',
-        { replica: strict.name, image: strict.image },
-      )
+    logForm(strictPeer(all))
   }
   const forget = (uid: string) => {
     const peer = peers.get(uid)
@@ -146,11 +137,29 @@ function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: Dep
     sink,
     settings: () => now,
     isSettled: () => isSettled,
-    counts() {
-      const counts = { ...NO_PEERS }
-      for (const peer of peers.values()) counts[kindOf(peer, own)]++
-      return counts
-    },
+    counts: () => countsByKind(peers.values(), own),
+  }
+}
+
+function countsByKind(peers: Iterable<Peer>, own: InjectionSettings): Readonly<Record<PeerKind, number>> {
+  const counts = { ...NO_PEERS }
+  for (const peer of peers) counts[peerKind(peer, own)]++
+  return counts
+}
+
+/** Logs whenever the release changes in whose form pods are written, given a replica that accepts nothing else. */
+function formLogger(log: Pick<Logger, 'info'>) {
+  let followed = ''
+  return (strict: Peer | undefined) => {
+    if ((strict?.uid ?? '') === followed) return
+    followed = strict?.uid ?? ''
+    if (strict === undefined)
+      log.info('writes in its own way again: no replica of an earlier release is left')
+    else
+      log.info(
+        'writes as an earlier release does while its replica is there, which would refuse anything else',
+        { replica: strict.name, image: strict.image },
+      )
   }
 }
 

@@ -3,7 +3,7 @@
 import type { Deps } from '../../common/deps.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Query } from '../../common/kube/client.ts'
-import { listPage } from '../../common/kube/list-page.ts'
+import { pagedList } from '../../common/kube/whole-list.ts'
 import { metadataOf } from '../json.ts'
 import { roundRobin } from './round-robin.ts'
 import type { Unlabelled, UnlabelledPods } from './unlabelled.ts'
@@ -19,11 +19,8 @@ const PAGE = 100
  * @param query selects these pods among all of a namespace
  * @returns a function that reads some pods that are not confirmed; to be called periodically
  */
-export function confirmer(
-  pods: UnlabelledPods,
-  query: Query,
-  { kube, clock, log, signal }: Deps<'get'>,
-): () => void {
+export function confirmer(pods: UnlabelledPods, query: Query, deps: Deps<'get'>): () => void {
+  const { clock, log, signal } = deps
   const underWay = new Set<string>()
   const askedAt = new Map<string, number>()
   const listedAt = new Map<string, number>()
@@ -40,13 +37,8 @@ export function confirmer(
       gone.delete(known.uid)
       pods.confirm(known, object)
     }
-    let next: string | undefined
-    do {
-      const from = { ...selection, ...(next === undefined ? {} : { continue: next }) }
-      const page = await listPage(kube, `/api/v1/namespaces/${namespace}/pods`, from, PAGE, { each })
-      page.items.forEach(each)
-      next = page.next
-    } while (next !== undefined && !signal.aborted)
+    const path = `/api/v1/namespaces/${namespace}/pods`
+    await pagedList({ ...deps, path, query: selection, page: PAGE, metadataOnly: false }, each)
     if (!signal.aborted) for (const known of gone.values()) pods.confirm(known, undefined)
   }
   const confirmIn = async (namespace: string, some: readonly Unlabelled[]) => {

@@ -5,9 +5,9 @@ import { LOG_LEVELS } from '../../common/log.ts'
 import { type Failed, failed } from '../../common/result.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { type ChosenResources, parseResources } from '../resources/resources.ts'
 import { CONTAINER_MODES, GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
 import type { Namespace } from './namespace.ts'
-import { type ChosenResources, parseResources } from './resources.ts'
 
 export type PodOptions = {
   readonly redirect: RedirectMode

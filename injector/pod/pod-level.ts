@@ -5,11 +5,11 @@
  * a webhook adds. So our containers request only what is left, even nothing: the whole pod's request covers them too.
  */
 import { isObject, type Json, objectOf } from '../json.ts'
+import { amountOf, quantityText, RESOURCE_NAMES, type ResourceName } from '../resources/quantity.ts'
+import { MIN_LIMITS, type OwnResources, type Resources } from '../resources/resources.ts'
 import type { Pod } from './pod.ts'
-import { amountOf, quantityText, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 import { isOurs } from './reserved.ts'
-import { MIN_LIMITS, type OwnResources, type Resources } from './resources.ts'
-import { containerTotal, hasPodLevelResources, podLevelAmount } from './total.ts'
+import { containerTotal, hasPodLevelResources, podLevelAmount } from './resource-totals.ts'
 import type { Obstacle } from './unsupported.ts'
 
 /** Fits resources of ours into those of the whole pod, if it has any. */

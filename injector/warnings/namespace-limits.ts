@@ -5,7 +5,7 @@ import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
 import { type JsonObject, objectOf, objectsOf } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
-import { isNamespaceName } from '../kubernetes/namespace-lookup.ts'
+import { isNamespaceName } from '../kubernetes/names.ts'
 
 export type NamespaceLimits = {
   readonly limitRanges: readonly JsonObject[]

@@ -1,9 +1,9 @@
 /** Warns where the resources of the pod as a whole leave too little CPU for the sidecar. */
 import type { Pod } from '../pod/pod.ts'
 import { inProportion } from '../pod/proportion.ts'
-import { amountOf, quantityText } from '../pod/quantity.ts'
-import type { ChosenResources, OwnResources } from '../pod/resources.ts'
-import { podLevelAmount } from '../pod/total.ts'
+import { podLevelAmount } from '../pod/resource-totals.ts'
+import { amountOf, quantityText } from '../resources/quantity.ts'
+import type { ChosenResources, OwnResources } from '../resources/resources.ts'
 
 /** @param resources of our containers, after they were fitted into the pod */
 export function sidecarCpuWarnings(pod: Pod, chosen: ChosenResources, resources: OwnResources): string[] {

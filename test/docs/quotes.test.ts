@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { PROBLEMS } from '../../common/protocol.ts'
-import { REASONS } from '../../injector/admission/reasons.ts'
+import { REASONS } from '../../injector/reasons.ts'
 import { WARNING_CODES } from '../../node-guard/firewall/node/surroundings.ts'
 import { REFUSALS } from '../../sidecar/health/refusals.ts'
 import { codeSpans, page } from './markdown.ts'
@@ -54,8 +54,8 @@ const READINESS: readonly [file: string, pattern: RegExp][] = [
   ['node-guard/firewall/status/leftovers.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/serve.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/broker.ts', /code: '([a-z-]+)'/g],
-  ['injector/main.ts', /code: '([a-z-]+)'/g],
-  ['injector/pod-watch/gate-code.ts', /'(sidecar-[a-z-]+)'/g],
+  ['injector/readiness.ts', /code: '([a-z-]+)'/g],
+  ['injector/pod-watch/readyz-code.ts', /'(sidecar-[a-z-]+)'/g],
   ['sidecar/health/readiness.ts', /not\('([a-z-]+)'/g],
   ['sidecar/credentials/store.ts', /code: '([a-z-]+)'/g],
   ['sidecar/broker/client.ts', /code: (?:garbled \? )?'([a-z-]+)'/g],

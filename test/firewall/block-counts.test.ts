@@ -1,8 +1,8 @@
 /** What the block counts when a load fails, without a kernel. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
-import { createBlock } from '../../node-guard/firewall/guard/block.ts'
+import type { Backend } from '../../node-guard/firewall/backend/backend.ts'
+import { createBlock } from '../../node-guard/firewall/block/block.ts'
 import { silentLog } from '../support/log.ts'
 
 test('packets are not counted again when a load fails and the rules stay', async () => {

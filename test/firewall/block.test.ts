@@ -1,9 +1,9 @@
 /** How the guard evaluates the output of nft, without a kernel. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { findBackends } from '../../node-guard/firewall/guard/backends.ts'
-import { type Block, createBlock } from '../../node-guard/firewall/guard/block.ts'
-import { createChoice } from '../../node-guard/firewall/guard/choice.ts'
+import { findBackends } from '../../node-guard/firewall/block/backends.ts'
+import { type Block, createBlock } from '../../node-guard/firewall/block/block.ts'
+import { createChoice } from '../../node-guard/firewall/block/choice.ts'
 import { tableCommands } from '../../node-guard/firewall/nft/commands.ts'
 import { parseTable } from '../../node-guard/firewall/nft/table-content.ts'
 import { parseUplinks } from '../../node-guard/firewall/node/uplinks.ts'

@@ -1,13 +1,13 @@
 /** Every line of the rules about pods on the host network has an effect. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
-import { type Chain, countPackets } from '../../node-guard/firewall/iptables/chains.ts'
-import type { Family, Variant } from '../../node-guard/firewall/iptables/command.ts'
+import { countPackets } from '../../node-guard/firewall/iptables/chains.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
 import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft/table.ts'
 import type { HostNetworkRuleset } from '../../node-guard/firewall/rules/host-network.ts'
 import { HOST_CHAINS, hostNetworkChains } from '../../node-guard/firewall/rules/host-network-iptables.ts'
 import { HOST_NETWORK_TABLE, hostNetworkRuleset } from '../../node-guard/firewall/rules/host-network-nft.ts'
+import type { Chain, Family, Variant } from '../../node-guard/firewall/rules/iptables.ts'
 import {
   type HostNetworkNode,
   METADATA,

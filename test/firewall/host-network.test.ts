@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
-import type { BackendName } from '../../node-guard/firewall/guard/backend.ts'
+import type { BackendName } from '../../node-guard/firewall/backend/backend.ts'
 import { createHostNetworkReconciler } from '../../node-guard/firewall/host-network/reconciler.ts'
 import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
@@ -115,7 +115,7 @@ for (const backend of BACKENDS)
       const uid = await host.makePod()
       const guard = await start('block')
       await until('it waits for the list', async () =>
-        /has not told/.test((await guard.status()).detail ?? ''),
+        /has not reported/.test((await guard.status()).detail ?? ''),
       )
       assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
       await host.list([])
@@ -125,7 +125,7 @@ for (const backend of BACKENDS)
 
       await rm(join(host.state, 'host-pods.json'))
       const next = await start('block')
-      await until('it waits, too', async () => /has not told/.test((await next.status()).detail ?? ''))
+      await until('it waits, too', async () => /has not reported/.test((await next.status()).detail ?? ''))
       assert.equal(await host.fetch(host.cgroup(uid)), refused)
       await host.list([])
       await next.verified()

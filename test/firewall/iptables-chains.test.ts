@@ -2,11 +2,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { findBackends } from '../../node-guard/firewall/guard/backends.ts'
+import { findBackends } from '../../node-guard/firewall/block/backends.ts'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
 import { type Canaries, createCanaries } from '../../node-guard/firewall/iptables/canaries.ts'
 import {
-  type Chain,
   countPackets,
   difference,
   differingTables,
@@ -14,11 +13,12 @@ import {
   restoreInput,
 } from '../../node-guard/firewall/iptables/chains.ts'
 import { restore } from '../../node-guard/firewall/iptables/command.ts'
+import type { NodeFiles } from '../../node-guard/firewall/iptables/node-files.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
-import { type IptablesTable, parseSaved, relevantLines } from '../../node-guard/firewall/iptables/saved.ts'
-import type { NodeFiles } from '../../node-guard/firewall/node/files.ts'
+import { parseSaved, relevantLines } from '../../node-guard/firewall/iptables/saved.ts'
 import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
 import { GUARD_CHAINS, iptablesRules } from '../../node-guard/firewall/rules/guard-iptables.ts'
+import type { Chain, IptablesTable } from '../../node-guard/firewall/rules/iptables.ts'
 import { RULES } from './battery.ts'
 import { list, withoutBounds } from './iptables-model.ts'
 

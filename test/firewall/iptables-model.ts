@@ -1,7 +1,7 @@
 /** A model of iptables-nft and nft's monitor, as far as the guard sees them: in memory, with events that may be late. */
 import assert from 'node:assert/strict'
-import type { IptablesTable } from '../../node-guard/firewall/iptables/saved.ts'
 import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
+import type { IptablesTable } from '../../node-guard/firewall/rules/iptables.ts'
 
 const HOOKS: readonly string[] = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']
 type Chains = Map<string, string[]>

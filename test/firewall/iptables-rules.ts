@@ -1,11 +1,12 @@
 /** The guard's iptables rules on a test node, with the probes that only iptables needs. */
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
-import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
+import type { Backend } from '../../node-guard/firewall/backend/backend.ts'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
-import { type Chain, type Rule, restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
-import { type Family, restore, type Variant } from '../../node-guard/firewall/iptables/command.ts'
+import { restoreInput } from '../../node-guard/firewall/iptables/chains.ts'
+import { restore } from '../../node-guard/firewall/iptables/command.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
 import type { Exec } from '../../node-guard/firewall/process/exec.ts'
+import type { Chain, Family, Rule, Variant } from '../../node-guard/firewall/rules/iptables.ts'
 import { datagram, type Outcomes, UDP_PORT } from './battery.ts'
 import { CLAIMABLE, fenceOf, nodeExec, type TestNode, UNLINKED } from './node.ts'
 

@@ -1,5 +1,5 @@
 /** A mesh's own redirect in a pod, as its init container or CNI plugin creates it. */
-import type { Variant } from '../../node-guard/firewall/iptables/command.ts'
+import type { Variant } from '../../node-guard/firewall/rules/iptables.ts'
 import type { TestNode } from './node.ts'
 
 export const MESH_PORT = 15001

@@ -1,7 +1,7 @@
 /** What the guard concludes from the kernel's notifications of changes in nf_tables. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Backend } from '../../node-guard/firewall/guard/backend.ts'
+import type { Backend } from '../../node-guard/firewall/backend/backend.ts'
 import { nftBackend } from '../../node-guard/firewall/nft/backend.ts'
 import type { Exec } from '../../node-guard/firewall/process/exec.ts'
 import { until } from '../support/until.ts'

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { buildInfoText } from '../../common/build-info.ts'
-import { NO_REPAIRS } from '../../node-guard/firewall/guard/block.ts'
-import { NO_PACKETS } from '../../node-guard/firewall/guard/counts.ts'
+import { NO_PACKETS } from '../../node-guard/firewall/backend/counts.ts'
+import { NO_REPAIRS } from '../../node-guard/firewall/block/block.ts'
 import { readNatRules, redirectsOf } from '../../node-guard/firewall/iptables/nat-rules.ts'
 import { CILIUM_MASQUERADE, hasNetkit, whyBypassed } from '../../node-guard/firewall/node/dataplane.ts'
 import { findLeftovers } from '../../node-guard/firewall/node/leftovers.ts'
@@ -23,10 +23,10 @@ import {
   firewallStateOf,
   type GuardReport,
   readinessOf,
-  type Status,
   statusOf,
 } from '../../node-guard/firewall/report/report.ts'
 import { currentStatus, readStatus, writeStatus } from '../../node-guard/firewall/status/file.ts'
+import type { Status } from '../../node-guard/firewall/status/status.ts'
 import { statusText } from '../../node-guard/firewall/status/text.ts'
 import { captureLog } from '../support/log.ts'
 

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { parse } from 'yaml'
 import type { Kube } from '../../common/kube/client.ts'
+import type { SentBody } from '../../injector/admission/webhook.ts'
 import { authoritySecret } from '../../injector/certificates/authority-secret.ts'
 import { type BuiltInAuthority, builtInAuthority } from '../../injector/certificates/built-in-authority.ts'
 import { bundlePublisher } from '../../injector/certificates/ca-bundle.ts'
@@ -14,7 +15,6 @@ import { issueAuthority } from '../../injector/certificates/issue.ts'
 import type { Leaf } from '../../injector/certificates/rotation.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server/https.ts'
-import type { Body } from '../../injector/server/review-body.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
@@ -79,7 +79,7 @@ describe('the built-in authority', () => {
   function replica(): Replica {
     const leaves: Leaf[] = []
     let server: WebhookServer | undefined
-    const allow = async (body: string | Body) => {
+    const allow = async (body: string | SentBody) => {
       const { uid } = JSON.parse(String(body)).request
       return {
         status: 200 as const,

@@ -5,16 +5,15 @@ import { request } from 'node:https'
 import { after, before, describe, it } from 'node:test'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import fc from 'fast-check'
-import type { Answer } from '../../injector/admission/webhook.ts'
+import type { Answer, SentBody } from '../../injector/admission/webhook.ts'
 import { bodyBudget, type Share } from '../../injector/server/body-budget.ts'
 import { type ServerLimits, type WebhookServer, webhookServer } from '../../injector/server/https.ts'
-import type { Body } from '../../injector/server/review-body.ts'
 import { until } from '../support/until.ts'
 import { type Authority, authority } from './certificates.ts'
 import { httpsClient } from './https.ts'
 
 const CROWD = '127.0.0.66'
-const echo = async (body: string | Body): Promise<Answer> => ({
+const echo = async (body: string | SentBody): Promise<Answer> => ({
   status: 200,
   body: { length: body.length },
 })
@@ -143,7 +142,7 @@ describe('a crowd from one address', () => {
   async function withServer(
     limits: ServerLimits,
     run: (server: WebhookServer) => Promise<void>,
-    webhook: (body: string | Body) => Promise<Answer> = echo,
+    webhook: (body: string | SentBody) => Promise<Answer> = echo,
   ) {
     const certificate = { ...(await ca.leaf()), notAfter: 0 }
     const place = { port: 0, hostname: '127.0.0.1' }
@@ -214,7 +213,7 @@ describe('a crowd from one address', () => {
 
   it('that does not read its answers loses its connections', async () => {
     let answers = 0
-    const large = async (body: string | Body): Promise<Answer> => {
+    const large = async (body: string | SentBody): Promise<Answer> => {
       answers++
       // More than the kernel buffers for a peer that does not read.
       return String(body) === 'large'
@@ -241,7 +240,7 @@ describe('a crowd from one address', () => {
   it('gets no connection while every connection has a review that is being judged', async () => {
     const { promise: released, resolve: release } = Promise.withResolvers<void>()
     let waiting = 0
-    const slow = async (body: string | Body) => {
+    const slow = async (body: string | SentBody) => {
       waiting++
       await released
       return echo(body)

@@ -3,10 +3,9 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { afterEach, before, describe, it } from 'node:test'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
-import type { Answer } from '../../injector/admission/webhook.ts'
-import { ENDING_MS, MAX_ACCEPTING } from '../../injector/server/drain.ts'
+import type { Answer, SentBody } from '../../injector/admission/webhook.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server/https.ts'
-import type { Body } from '../../injector/server/review-body.ts'
+import { ENDING_MS, MAX_ACCEPTING } from '../../injector/server/shutdown.ts'
 import { needsPeer, peer } from '../peers/peers.ts'
 import { type FakeClock, fakeClock } from '../support/fake-clock.ts'
 import { until } from '../support/until.ts'
@@ -30,7 +29,7 @@ afterEach(() => {
   leftOver.clear()
 })
 
-const judged = async (body: string | Body): Promise<Answer> => ({
+const judged = async (body: string | SentBody): Promise<Answer> => ({
   status: 200,
   body: { response: { uid: 'b9f1', length: body.length } },
 })

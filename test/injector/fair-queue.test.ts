@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import { fairQueue } from '../../injector/server/fair-queue.ts'
+import { fairQueue } from '../../injector/admission/fair-queue.ts'
 
 /** Turns in simulated time: each piece of work takes exactly the given milliseconds. */
 function simulation() {

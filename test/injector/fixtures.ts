@@ -2,13 +2,10 @@
 import assert from 'node:assert/strict'
 import { KEYS } from '../../common/keys.ts'
 import { parseSettings } from '../../common/settings.ts'
-import {
-  type Decision,
-  decideFinal as decideFinalOf,
-  decide as decideOf,
-} from '../../injector/admission/decide.ts'
+import { type Decision, decide as decideOf } from '../../injector/admission/decide.ts'
+import { decideFinal as decideFinalOf } from '../../injector/admission/decide-final.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
-import type { PatchOp } from '../../injector/patch/json-patch.ts'
+import type { PatchOp } from '../../injector/json-patch.ts'
 import type { ServiceAccount } from '../../injector/pod/account.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { SPEC } from '../../injector/settings.ts'

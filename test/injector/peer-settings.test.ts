@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
-import { effectiveSettings, kindOf, strictPeer } from '../../injector/peers/effective-settings.ts'
+import { effectiveSettings, peerKind, strictPeer } from '../../injector/peers/effective-settings.ts'
 import { type Peer, readPeer } from '../../injector/peers/peer.ts'
 import { type Dict, IMAGES, settings } from './fixtures.ts'
 import { OTHER_IMAGES, replicaPod, strictPod } from './replica-pods.ts'
@@ -62,7 +62,7 @@ describe("another replica's settings", () => {
     it(`are unreadable, with a sentence, if the pod has ${what}`, () => {
       const { settings } = stored(pod)
       assert.match('problem' in settings ? settings.problem : '', problem)
-      assert.equal(kindOf(stored(pod), settings as InjectionSettings), 'unreadable')
+      assert.equal(peerKind(stored(pod), settings as InjectionSettings), 'unreadable')
     })
   it('are undefined for an object that is no pod, without an exception', () => {
     for (const object of [undefined, null, 1, [], {}, { metadata: [] }, { metadata: { name: 'a' } }])
@@ -99,11 +99,11 @@ describe('the settings of a review', () => {
   it('are the replica’s own if it is alone or all others have the same settings', () => {
     assert.equal(effectiveSettings(own, []), own)
     const same = stored(replicaPod('d', [...IMAGES, '--imds-tokens=required', '--permitted-roles=arn:*']))
-    assert.equal(kindOf(same, own), 'same')
+    assert.equal(peerKind(same, own), 'same')
     assert.equal(effectiveSettings(own, [same]), own)
   })
   it('are its own, with the images and role keys of replicas that judge by form', () => {
-    assert.equal(kindOf(other, own), 'other-settings')
+    assert.equal(peerKind(other, own), 'other-settings')
     assert.deepEqual(effectiveSettings(own, [other, { ...other, uid: 'e' }]), {
       ...own,
       otherSidecarImages: ['mirror/sidecar:2'],
@@ -112,7 +112,7 @@ describe('the settings of a review', () => {
     })
   })
   it('are those of a replica that judges by exact equality, with the own policy', () => {
-    assert.equal(kindOf(strict, own), 'strict')
+    assert.equal(peerKind(strict, own), 'strict')
     const theirs = strict.settings as InjectionSettings
     assert.deepEqual(effectiveSettings(own, [other, strict]), {
       ...theirs,

@@ -1,7 +1,7 @@
 /**
  * What release 0.1.0 wrote into pods, recorded with its own code: it accepts no other containers and volumes as its own, so this
  * release must write the same while a replica of 0.1.0 serves. A new variable of the sidecar must be left out in that case
- * (`peers/settings-among.ts`).
+ * (`peers/effective-settings.ts`).
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

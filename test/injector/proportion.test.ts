@@ -5,9 +5,9 @@ import fc from 'fast-check'
 import { KEYS } from '../../common/keys.ts'
 import type { Pod } from '../../injector/pod/pod.ts'
 import { inProportion } from '../../injector/pod/proportion.ts'
-import { cpuMillis } from '../../injector/pod/quantity.ts'
-import { parseResources } from '../../injector/pod/resources.ts'
-import { podTotal } from '../../injector/pod/total.ts'
+import { podTotal } from '../../injector/pod/resource-totals.ts'
+import { cpuMillis } from '../../injector/resources/quantity.ts'
+import { parseResources } from '../../injector/resources/resources.ts'
 import { applyPatch, type Dict, decide, namespace, opsOf, pod, settings } from './fixtures.ts'
 
 const requests = (cpu?: string | number, more: Dict = {}): Dict => ({

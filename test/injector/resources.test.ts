@@ -2,10 +2,11 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { isPresent, isTrusted } from '../../injector/form/image-reference.ts'
 import { contains, sameJson } from '../../injector/json.ts'
-import { pointer } from '../../injector/patch/json-patch.ts'
+import { pointer } from '../../injector/json-patch.ts'
+import { isGuaranteed } from '../../injector/pod/guaranteed.ts'
 import type { Pod } from '../../injector/pod/pod.ts'
-import { amountOf, cpuMillis, memoryBytes, quantityText } from '../../injector/pod/quantity.ts'
-import { guaranteed, isGuaranteed, SIDECAR_RESOURCES } from '../../injector/pod/resources.ts'
+import { amountOf, cpuMillis, memoryBytes, quantityText } from '../../injector/resources/quantity.ts'
+import { guaranteed, SIDECAR_RESOURCES } from '../../injector/resources/resources.ts'
 
 describe('quantities', () => {
   for (const [text, expected] of [

@@ -5,16 +5,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { connect } from 'node:tls'
-import type { Answer } from '../../injector/admission/webhook.ts'
+import type { Answer, SentBody } from '../../injector/admission/webhook.ts'
 import { readCertificate, watchCertificate } from '../../injector/certificates/files.ts'
 import { type WebhookServer, webhookApp, webhookServer } from '../../injector/server/https.ts'
-import type { Body } from '../../injector/server/review-body.ts'
 import { captureLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import { type Authority, authority, type Pair } from './certificates.ts'
 import { httpsClient } from './https.ts'
 
-const echo = async (body: string | Body): Promise<Answer> => ({
+const echo = async (body: string | SentBody): Promise<Answer> => ({
   status: 200,
   body: { length: body.length },
 })
@@ -44,7 +43,7 @@ describe('the bodies of all reviews together', () => {
   function held() {
     const { promise: released, resolve: release } = Promise.withResolvers<void>()
     let waiting = 0
-    const slow = async (body: string | Body) => {
+    const slow = async (body: string | SentBody) => {
       waiting++
       await released
       return echo(body)
@@ -193,7 +192,7 @@ describe('the webhook server', () => {
   it('answers the pending review when it drains, and ends that connection', async () => {
     const { promise: release, resolve: finish } = Promise.withResolvers<void>()
     const { promise: entered, resolve: enter } = Promise.withResolvers<void>()
-    const slow = async (body: string | Body) => {
+    const slow = async (body: string | SentBody) => {
       enter()
       await release
       return echo(body)

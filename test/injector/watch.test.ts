@@ -12,11 +12,11 @@ import type { EventOutcome } from '../../common/kube/events.ts'
 import { reflect } from '../../common/kube/reflector.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { injectorMetrics } from '../../injector/metrics.ts'
-import { gateCode } from '../../injector/pod-watch/gate-code.ts'
 import { finding, watchedPod } from '../../injector/pod-watch/pod.ts'
 import { podEvents } from '../../injector/pod-watch/pod-events.ts'
 import { watchPods } from '../../injector/pod-watch/pod-watch.ts'
 import { watchedPods } from '../../injector/pod-watch/pods.ts'
+import { readyzCode } from '../../injector/pod-watch/readyz-code.ts'
 import { roundRobin } from '../../injector/pod-watch/round-robin.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { fakeClock, fastClock } from '../support/fake-clock.ts'
@@ -357,7 +357,7 @@ describe('the code of a sidecar that is not ready', () => {
   const answered = async (body: string) => {
     const server = createServer((_request, response) => response.writeHead(503).end(body))
     const port = await listening(server)
-    return gateCode('127.0.0.1', port, 60_000).finally(() => server.close())
+    return readyzCode('127.0.0.1', port, 60_000).finally(() => server.close())
   }
   for (const [body, code] of [
     ['{"ready":false,"code":"role-not-allowed"}', 'role-not-allowed'],
@@ -371,9 +371,9 @@ describe('the code of a sidecar that is not ready', () => {
       assert.equal(await answered(body), code))
 
   it('is sidecar-unreachable where nothing answers, or where the address is none', async () => {
-    assert.equal(await gateCode('127.0.0.1', await freePort()), 'sidecar-unreachable')
+    assert.equal(await readyzCode('127.0.0.1', await freePort()), 'sidecar-unreachable')
     for (const ip of ['', 'example.com', '127.0.0.1/x'])
-      assert.equal(await gateCode(ip), 'sidecar-unreachable')
+      assert.equal(await readyzCode(ip), 'sidecar-unreachable')
   })
 })
 

@@ -1,10 +1,10 @@
 /** Recognises the rules that the node loads at boot (`firewall boot-rules`), of either backend. */
 
-import type { Variant } from '../iptables/command.ts'
+import { legacyTables, NODE_FILES, type NodeFiles } from '../iptables/node-files.ts'
 import { type Read, readTables, readWholeTables } from '../iptables/reading.ts'
 import { readTable } from '../nft/table.ts'
-import { legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
 import type { Exec } from '../process/exec.ts'
+import type { Variant } from '../rules/iptables.ts'
 import { UNIT } from './files.ts'
 import { BOOT_CHAINS, BOOT_CHAINS_TABLE } from './iptables-script.ts'
 import { BOOT_TABLE } from './rules.ts'

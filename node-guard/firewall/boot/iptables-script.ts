@@ -3,10 +3,10 @@
  * script, since the input of `iptables-restore` cannot express "the jump, unless it is there".
  */
 
-import { type Chain, restoreInput } from '../iptables/chains.ts'
-import type { Family } from '../iptables/command.ts'
-import { type IptablesTable, mergeSaved } from '../iptables/saved.ts'
+import { restoreInput } from '../iptables/chains.ts'
+import { mergeSaved } from '../iptables/saved.ts'
 import { iptablesRules } from '../rules/guard-iptables.ts'
+import type { Chain, Family, IptablesTable } from '../rules/iptables.ts'
 import { type BootAddresses, type BootRules, fingerprint } from './rules.ts'
 
 /**

@@ -5,8 +5,8 @@
  */
 
 import { tableCommands } from '../nft/commands.ts'
-import type { TableName } from '../nft/table-content.ts'
 import { guardRuleset } from '../rules/guard-nft.ts'
+import type { TableName } from '../rules/nft.ts'
 
 /**
  * Marks which rules the node loads at boot: its only chain is named after them. It stays when the guard replaces the

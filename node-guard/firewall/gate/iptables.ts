@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
-import { type Chain, restoreInput } from '../iptables/chains.ts'
-import { type Family, type Iptables, restore } from '../iptables/command.ts'
+import { restoreInput } from '../iptables/chains.ts'
+import { type Iptables, restore } from '../iptables/command.ts'
 import { readSaved } from '../iptables/reading.ts'
 import type { Exec } from '../process/exec.ts'
+import type { Chain, Family } from '../rules/iptables.ts'
 import type { Purpose, RedirectRuleset } from '../rules/pod.ts'
 import { directChain, REDIRECT_CHAIN, redirectChain } from '../rules/pod-iptables.ts'
 

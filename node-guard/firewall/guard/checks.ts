@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
+import { coalesce } from '../../../common/coalesce.ts'
+import type { Cause } from '../block/block.ts'
 import { whyNotVerified } from '../report/report.ts'
-import type { Cause } from './block.ts'
-import { coalesce } from './coalesce.ts'
 import type { Parts } from './parts.ts'
 
 /** The rules wait this long until the interfaces and routes into the node are read; on most nodes they are correct without them. */

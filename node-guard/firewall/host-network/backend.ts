@@ -1,4 +1,4 @@
-import type { BackendName } from '../guard/backend.ts'
+import type { BackendName } from '../backend/backend.ts'
 import type { Failure } from '../process/failure.ts'
 import type { HostNetworkRuleset } from '../rules/host-network.ts'
 

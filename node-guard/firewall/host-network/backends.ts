@@ -1,5 +1,5 @@
-import type { BackendName } from '../guard/backend.ts'
-import { familiesOf, NODE_FILES } from '../node/files.ts'
+import type { BackendName } from '../backend/backend.ts'
+import { familiesOf, NODE_FILES } from '../iptables/node-files.ts'
 import type { Exec } from '../process/exec.ts'
 import type { HostNetworkBackend } from './backend.ts'
 import { iptablesHostNetwork } from './iptables.ts'

@@ -1,30 +1,7 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { HostPod } from '../../../common/host-pods.ts'
-import type { BackendName } from '../guard/backend.ts'
 import { OTHER_COUNTER } from '../rules/host-network.ts'
-
-/** A pod on the host network that sent packets to the metadata service. */
-export type HostSighting = Omit<HostPod, 'uid'> & {
-  readonly packets: number
-  /** ISO 8601. */
-  readonly lastSeen: string
-}
-
-/** What is known about pods on the host network. */
-export type HostNetwork = {
-  readonly mode: 'audit' | 'block'
-  /** The backend that keeps the rules; undefined until they were loaded once. */
-  readonly backend?: BackendName | undefined
-  /** The rules are as they were loaded, and a packet has shown that they see the processes of pods. */
-  readonly verified: boolean
-  /** One sentence if `verified` is false. */
-  readonly detail?: string | undefined
-  /** How often a change by another program was undone. */
-  readonly repairs: number
-  /** Packets of pods that may use the node's role, of those that may not, and of pods without a rule of their own. */
-  readonly packets: { readonly allowed: number; readonly others: number; readonly unknown: number }
-  readonly pods: readonly HostSighting[]
-}
+import type { HostSighting } from '../status/status.ts'
 
 /** Pods that are remembered, also when they are gone. */
 const MAX_PODS = 512

@@ -1,8 +1,8 @@
 import { failed } from '../../../common/result.ts'
-import { type Chain, countPackets, difference, removeInput, restoreInput } from '../iptables/chains.ts'
-import { type Family, type Iptables, restore, type Variant } from '../iptables/command.ts'
+import { countPackets, difference, removeInput, restoreInput } from '../iptables/chains.ts'
+import { type Iptables, restore } from '../iptables/command.ts'
+import { legacyTables, NODE_FILES } from '../iptables/node-files.ts'
 import { type Read, readChains, readTables } from '../iptables/reading.ts'
-import { legacyTables, NODE_FILES } from '../node/files.ts'
 import type { Exec } from '../process/exec.ts'
 import { type Failure, unusable } from '../process/failure.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
@@ -13,6 +13,7 @@ import {
   HOST_TABLE,
   hostNetworkChains,
 } from '../rules/host-network-iptables.ts'
+import type { Chain, Family, Variant } from '../rules/iptables.ts'
 import type { HostNetworkBackend, HostPackets } from './backend.ts'
 
 /** iptables-legacy has no notifications. */
@@ -28,16 +29,9 @@ type Options = {
 }
 
 /** The backend that keeps the rules about pods on the host network in iptables, by one of its variants, for both families. */
-export function iptablesHostNetwork({ exec, variant, families, lockFile }: Options): HostNetworkBackend {
-  const tool = (family: Family): Iptables => ({
-    ...{ exec, variant, family, prefix: HOST_CHAINS, counters: true },
-    ...(variant === 'nft' ? { precedingRule: `-j ${GUARD_CHAINS}OUTPUT` } : {}),
-    ...(variant === 'legacy' && lockFile !== undefined ? { lockFile } : {}),
-    modules:
-      variant === 'nft'
-        ? 'xt_cgroup, ipt_REJECT and ip6t_REJECT'
-        : 'xt_cgroup, iptable_security and ip6table_security',
-  })
+export function iptablesHostNetwork(options: Options): HostNetworkBackend {
+  const { variant, families } = options
+  const tool = (family: Family) => toolFor(options, family)
   const loaded = new Map<Family, readonly Chain[]>()
 
   /** Writes one family; returns what its rules had counted. */
@@ -95,6 +89,18 @@ export function iptablesHostNetwork({ exec, variant, families, lockFile }: Optio
           },
         }
       : { readEvery: LEGACY_READ_MS }),
+  }
+}
+
+function toolFor({ exec, variant, lockFile }: Options, family: Family): Iptables {
+  return {
+    ...{ exec, variant, family, prefix: HOST_CHAINS, counters: true },
+    ...(variant === 'nft' ? { precedingRule: `-j ${GUARD_CHAINS}OUTPUT` } : {}),
+    ...(variant === 'legacy' && lockFile !== undefined ? { lockFile } : {}),
+    modules:
+      variant === 'nft'
+        ? 'xt_cgroup, ipt_REJECT and ip6t_REJECT'
+        : 'xt_cgroup, iptable_security and ip6table_security',
   }
 }
 

@@ -2,9 +2,10 @@ import type { HostPod } from '../../../common/host-pods.ts'
 import type { Logger } from '../../../common/log.ts'
 import { type Failed, failed } from '../../../common/result.ts'
 import { type HostNetworkRuleset, PROOF_COUNTER } from '../rules/host-network.ts'
+import type { HostNetwork } from '../status/status.ts'
 import type { HostNetworkBackend, HostPackets } from './backend.ts'
 import { cgroupId, findPodCgroup, type PodCgroups, podCgroups } from './cgroups.ts'
-import { counterOf, createHostCounts, type HostNetwork } from './counts.ts'
+import { counterOf, createHostCounts } from './counts.ts'
 
 /** With the time of the last check, milliseconds. */
 type HostNetworkState = HostNetwork & { readonly checkedAt: number }

@@ -1,8 +1,6 @@
 import { existsSync } from 'node:fs'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
-import type { Chain } from './chains.ts'
-import type { Family } from './command.ts'
-import type { IptablesTable } from './saved.ts'
+import type { Chain, Family, IptablesTable } from '../rules/iptables.ts'
 
 /** How often the canaries are checked, milliseconds. Each check wakes this process: some 1.5 % of a core in all. */
 export const CANARY_CHECK_MS = 30

@@ -1,24 +1,5 @@
-import type { IptablesTable, SavedRules } from './saved.ts'
-
-/** One rule, in the wording of iptables-save(8) after `-A CHAIN `, so that it can be compared with what is read back. */
-export type Rule = {
-  readonly rule: string
-  readonly counter?: string
-  /** The initial value of its packet counter; see `Iptables.counters`. */
-  readonly packets?: number
-}
-
-/**
- * A chain of ours. With `hook`, the first rule of that built-in chain jumps to it; with `canary`, the second one does too,
- * under this condition.
- */
-export type Chain = {
-  readonly table: IptablesTable
-  readonly name: string
-  readonly hook?: string
-  readonly canary?: string
-  readonly rules: readonly Rule[]
-}
+import type { Chain, IptablesTable } from '../rules/iptables.ts'
+import type { SavedRules } from './saved.ts'
 
 /** How what was read differs from what is wanted. */
 type Difference = 'is gone' | 'was changed' | 'is not first'

@@ -1,12 +1,7 @@
 import { failed } from '../../../common/result.ts'
 import { type Exec, type ExecResult, firstLine, isTooBig } from '../process/exec.ts'
 import { type Failure, unusable } from '../process/failure.ts'
-
-/** The two variants of iptables, on nf_tables and on the older ip_tables. Rules of both apply to every packet; each variant lists only its own. */
-export type Variant = 'nft' | 'legacy'
-export type Family = 4 | 6
-/** Whether an address or prefix is of this family. */
-export const ofFamily = (family: Family) => (address: string) => address.includes(':') === (family === 6)
+import type { Family, Variant } from '../rules/iptables.ts'
 
 /** One variant of iptables for one family. */
 export type Iptables = {

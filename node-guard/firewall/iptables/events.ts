@@ -1,7 +1,6 @@
 import type { EventFilter } from '../nft/rule-events.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
-import type { Family } from './command.ts'
-import type { IptablesTable } from './saved.ts'
+import type { Family, IptablesTable } from '../rules/iptables.ts'
 
 const BUILT_IN = 'PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING'
 /** As `nft monitor` prints it: `insert rule ip filter FORWARD …`, `delete table ip6 mangle`. */

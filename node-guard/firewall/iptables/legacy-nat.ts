@@ -1,8 +1,10 @@
+import { systemClock } from '../../../common/clock.ts'
 import { bounded } from '../process/bounded.ts'
 import type { Exec } from '../process/exec.ts'
-import { type Family, type Iptables, restore } from './command.ts'
+import type { Family, IptablesTable } from '../rules/iptables.ts'
+import { type Iptables, restore } from './command.ts'
 import { type Read, readTables } from './reading.ts'
-import { type IptablesTable, mergeSaved, type SavedRules } from './saved.ts'
+import { mergeSaved, type SavedRules } from './saved.ts'
 
 /**
  * The kernel reads and replaces tables of iptables-legacy as a whole, and charges the memory of a table to the process
@@ -19,7 +21,7 @@ export type LegacyNat = ReturnType<typeof createLegacyNat>
 const NOTHING: SavedRules = mergeSaved([])
 
 /** @param now milliseconds, monotonic */
-export function createLegacyNat(now: () => number = () => performance.now()) {
+export function createLegacyNat(now = systemClock.monotonic) {
   const known = new Map<Family, { readonly saved: SavedRules; readonly at: number }>()
   const tooBig = new Set<Family>()
   return {

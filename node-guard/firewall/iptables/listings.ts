@@ -1,7 +1,5 @@
-import { collectRules, type IptablesTable, type SavedRules } from './saved.ts'
-
-/** A chain to be read: one of ours, or a built-in one that jumps to ours. */
-export type Place = { readonly table: IptablesTable; readonly chain: string }
+import type { Place } from '../rules/iptables.ts'
+import { collectRules, type SavedRules } from './saved.ts'
 
 /** The listing of one chain: its rules as iptables-save(8) prints them, without `-A CHAIN `, and their packets. */
 export type ChainListing = {

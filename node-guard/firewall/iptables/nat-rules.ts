@@ -1,7 +1,7 @@
-import { legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
 import { bounded } from '../process/bounded.ts'
 import { type Exec, type ExecResult, firstLine, isTooBig } from '../process/exec.ts'
 import { isMaintainedChain } from './maintained-chains.ts'
+import { legacyTables, NODE_FILES, type NodeFiles } from './node-files.ts'
 
 /** A rule of the node's iptables nat tables that concerns the metadata service or identifies a dataplane. */
 export type NatRule = {

@@ -1,14 +1,8 @@
 import type { Failure } from '../process/failure.ts'
+import type { IptablesTable, Place } from '../rules/iptables.ts'
 import { command, failure, type Iptables } from './command.ts'
-import {
-  type ChainListing,
-  listInput,
-  type Place,
-  parseListings,
-  relevantListedLines,
-  savedOf,
-} from './listings.ts'
-import { type IptablesTable, mergeSaved, parseSaved, relevantLines, type SavedRules } from './saved.ts'
+import { type ChainListing, listInput, parseListings, relevantListedLines, savedOf } from './listings.ts'
+import { mergeSaved, parseSaved, relevantLines, type SavedRules } from './saved.ts'
 
 export type Read = { readonly ok: true; readonly saved: SavedRules } | Failure
 

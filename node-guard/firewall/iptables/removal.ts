@@ -2,11 +2,11 @@ import { failed } from '../../../common/result.ts'
 import { bounded } from '../process/bounded.ts'
 import type { Failure } from '../process/failure.ts'
 import { GUARD_PLACES } from '../rules/guard-iptables.ts'
+import type { Family, IptablesTable, Place } from '../rules/iptables.ts'
 import { removeInput } from './chains.ts'
-import { command, type Family, type Iptables, restore } from './command.ts'
-import type { Place } from './listings.ts'
+import { command, type Iptables, restore } from './command.ts'
 import { mergeReads, type Read, readChains, readTables, readWholeTables } from './reading.ts'
-import { type IptablesTable, mergeSaved } from './saved.ts'
+import { mergeSaved } from './saved.ts'
 
 /** Tables that stay small, however many Services kube-proxy has. */
 const SMALL: readonly IptablesTable[] = ['mangle', 'filter']

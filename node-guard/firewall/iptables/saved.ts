@@ -1,5 +1,4 @@
-/** The tables that we use. */
-export type IptablesTable = 'filter' | 'mangle' | 'nat' | 'security'
+import type { IptablesTable } from '../rules/iptables.ts'
 
 type SavedChain = {
   readonly table: IptablesTable

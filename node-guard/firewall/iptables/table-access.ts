@@ -1,10 +1,9 @@
 import type { Failure } from '../process/failure.ts'
 import { GUARD_PLACES } from '../rules/guard-iptables.ts'
-import { type Family, type Iptables, restore } from './command.ts'
+import type { Family, IptablesTable, Place } from '../rules/iptables.ts'
+import { type Iptables, restore } from './command.ts'
 import type { LegacyNat } from './legacy-nat.ts'
-import type { Place } from './listings.ts'
 import { mergeReads, type Read, readChains, readTables } from './reading.ts'
-import type { IptablesTable } from './saved.ts'
 
 /** Reads and writes tables, together with as few rules of other programs as the variant allows. */
 export type TableAccess = {

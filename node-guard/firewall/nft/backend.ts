@@ -1,5 +1,5 @@
 import { failed } from '../../../common/result.ts'
-import type { Backend, Compared } from '../guard/backend.ts'
+import type { Backend, Compared } from '../backend/backend.ts'
 import type { Exec, ExecResult } from '../process/exec.ts'
 import { COUNTERS, type GuardRuleset } from '../rules/guard.ts'
 import { GUARD_TABLE, guardRuleset } from '../rules/guard-nft.ts'

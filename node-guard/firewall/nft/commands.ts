@@ -5,7 +5,9 @@
  * first reads the chains, sets and elements of *all* tables: 66 MB at 60,000 chains. For `flush table`, `add chain` with
  * its rules and `add set` without elements it does not: 5 MB at any size (docs/decisions/0090).
  */
-import type { TableName, TableShape } from './table-content.ts'
+
+import type { TableName } from '../rules/nft.ts'
+import type { TableShape } from './table-content.ts'
 
 /**
  * Converts a table that is written as one block, with a line for each object, to commands.

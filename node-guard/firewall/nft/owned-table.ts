@@ -1,6 +1,6 @@
 import type { Logger } from '../../../common/log.ts'
 import { failed } from '../../../common/result.ts'
-import { createCounts, type Packets } from '../guard/counts.ts'
+import { createCounts, type Packets } from '../backend/counts.ts'
 import type { Exec } from '../process/exec.ts'
 import type { Failure } from '../process/failure.ts'
 import type { GuardRuleset } from '../rules/guard.ts'

@@ -1,6 +1,3 @@
-/** A table's full name, as in `inet pod2iam_guard`. */
-export type TableName = `inet ${string}`
-
 /** What a table consists of if it was loaded completely and nothing was added. */
 export type TableShape = {
   /** Rules by chain. */

@@ -2,8 +2,9 @@ import { messageOf } from '../../../common/errors.ts'
 import { failed } from '../../../common/result.ts'
 import { type Exec, type ExecResult, isUnsupported, whyFailed } from '../process/exec.ts'
 import { type Failure, unusable } from '../process/failure.ts'
+import type { TableName } from '../rules/nft.ts'
 import { tableCommands } from './commands.ts'
-import { hasShape, parseTable, type TableContent, type TableName } from './table-content.ts'
+import { hasShape, parseTable, type TableContent } from './table-content.ts'
 
 type Loaded = {
   readonly ok: true

@@ -2,8 +2,8 @@ import { connect, type Socket } from 'node:net'
 import { messageOf } from '../../../common/errors.ts'
 import { timedPromise } from '../../../common/timed-promise.ts'
 import { applyRuleset, deleteTable } from '../nft/table.ts'
-import type { TableName } from '../nft/table-content.ts'
 import type { Exec } from '../process/exec.ts'
+import type { TableName } from '../rules/nft.ts'
 
 /** Options of this node's metadata service, as far as its answers to the host reveal them. */
 export type ImdsOptions = {

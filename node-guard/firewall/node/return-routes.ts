@@ -1,6 +1,6 @@
 import { messageOf } from '../../../common/errors.ts'
-import { ofFamily } from '../iptables/command.ts'
 import { type Exec, whyFailed } from '../process/exec.ts'
+import { ofFamily } from '../rules/iptables.ts'
 import { type HiddenRoute, RETURN_ROUTE_TABLE } from './network.ts'
 
 /**

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
 import { backoff } from '../../../common/backoff.ts'
+import { systemClock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { toolEnvironment } from './exec.ts'
 
@@ -47,10 +48,29 @@ export function watch(
 
   const start = (first: boolean) => {
     if (stopped) return
-    const startedAt = performance.now()
+    const startedAt = systemClock.monotonic()
     const child = spawn(command, args, { env: toolEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] })
     const decode = decoder()
     let hasOutput = false
+    let over = false
+    let looks = 0
+    const look = () => {
+      // Checked before `missed` is called: what happens from now on will be notified.
+      const subscribed = isSubscribed(child.pid)
+      events.missed()
+      if (!subscribed && ++looks < MAX_SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
+    }
+    let subscription = setTimeout(look, SUBSCRIBED_MS)
+    const end = (detail: string) => {
+      if (over || stopped) return
+      over = true
+      clearTimeout(subscription)
+      if (hasOutput || systemClock.monotonic() - startedAt > SUBSCRIBED_MS) events.missed()
+      events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
+      failures = systemClock.monotonic() - startedAt > HEALTHY_MS ? 1 : failures + 1
+      const timer = setTimeout(() => start(false), backoff(failures, RESTART))
+      stop = () => clearTimeout(timer)
+    }
     child.stdout.on('data', (chunk: Buffer) => {
       if (over) return
       hasOutput = true
@@ -62,25 +82,6 @@ export function watch(
         end(messageOf(error))
       }
     })
-    let looks = 0
-    const look = () => {
-      // Checked before `missed` is called: what happens from now on will be notified.
-      const subscribed = isSubscribed(child.pid)
-      events.missed()
-      if (!subscribed && ++looks < MAX_SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
-    }
-    let subscription = setTimeout(look, SUBSCRIBED_MS)
-    let over = false
-    const end = (detail: string) => {
-      if (over || stopped) return
-      over = true
-      clearTimeout(subscription)
-      if (hasOutput || performance.now() - startedAt > SUBSCRIBED_MS) events.missed()
-      events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
-      failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1
-      const timer = setTimeout(() => start(false), backoff(failures, RESTART))
-      stop = () => clearTimeout(timer)
-    }
     child.on('error', (error) => end(error.message))
     child.on('exit', (code, signal) => end(signal ?? `exit code ${code}`))
     child.on('spawn', () => {

@@ -1,10 +1,10 @@
 import { buildInfoText } from '../../../common/build-info.ts'
 import { counter, gauge, type Metric, prometheusText } from '../../../common/prometheus-text.ts'
-import { VIAS } from '../guard/audit.ts'
-import { CAUSES } from '../guard/block.ts'
-import type { HostNetwork } from '../host-network/counts.ts'
+import { VIAS } from '../block/audit.ts'
+import { CAUSES } from '../block/block.ts'
 import { WARNING_CODES } from '../node/surroundings.ts'
 import { COUNTERS } from '../rules/guard.ts'
+import type { HostNetwork } from '../status/status.ts'
 import { backendOf, type GuardReport, packetsOf, whyNotVerified } from './report.ts'
 
 /**

@@ -1,13 +1,12 @@
 import type { FirewallState } from '../../../common/firewall-state.ts'
 import type { Readiness } from '../../../common/health.ts'
-import type { Sighting, Sightings } from '../guard/audit.ts'
-import { type BlockState, CAUSES } from '../guard/block.ts'
-import type { HostNetwork } from '../host-network/counts.ts'
+import type { Sightings } from '../block/audit.ts'
+import { type BlockState, CAUSES } from '../block/block.ts'
 import type { OwnedState } from '../nft/owned-table.ts'
 import type { LinkState } from '../node/broker-link.ts'
-import type { Leftover } from '../node/leftovers.ts'
 import type { SurroundingsState } from '../node/surroundings.ts'
 import type { CounterName } from '../rules/guard.ts'
+import type { Coded, HostNetwork, Status } from '../status/status.ts'
 
 /** Everything that the guard knows about its node. */
 export type GuardReport = {
@@ -26,28 +25,6 @@ export type GuardReport = {
   /** Why the shared directory could not be written, or undefined. */
   readonly stateFault: string | undefined
   readonly pollIntervalMs: number
-}
-
-type Coded = { readonly code: string; readonly detail: string }
-
-/** The output of `firewall status --json`. */
-export type Status = {
-  readonly backend: string
-  readonly mode: string
-  readonly verified: boolean
-  readonly verifiedAt: string | null
-  readonly ownedTable: boolean
-  readonly refusedPackets: number
-  readonly repairs: number
-  /** `unknown` if no guard has reported. */
-  readonly brokerLink: 'up' | 'down' | 'unknown'
-  readonly leftovers: readonly Leftover[]
-  /** When they were looked for; null if they were not, as in mode `remove`. */
-  readonly leftoversAt: string | null
-  readonly warnings: readonly Coded[]
-  readonly audit: readonly Sighting[]
-  /** Pods on the host network; null where `--host-network` is off. */
-  readonly hostNetwork: HostNetwork | null
 }
 
 /** For how many poll intervals a verification is valid, and for how long at least: on a busy machine a check takes seconds. */

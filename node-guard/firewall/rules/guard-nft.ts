@@ -1,5 +1,5 @@
-import type { TableName } from '../nft/table-content.ts'
 import { BROKER_COUNTERS, COUNTERS, type GuardRuleset, isClaimable } from './guard.ts'
+import type { TableName } from './nft.ts'
 
 export const GUARD_TABLE: TableName = 'inet pod2iam_guard'
 /** The owned copy, see `ownedRuleset`. Monitors distinguish the two by name, so neither name may contain the other. */

@@ -1,7 +1,5 @@
-import type { Chain } from '../iptables/chains.ts'
-import { type Family, ofFamily, type Variant } from '../iptables/command.ts'
-import type { IptablesTable } from '../iptables/saved.ts'
 import { type HostNetworkRuleset, OTHER_COUNTER, PROOF_COUNTER, PROOF_PORT } from './host-network.ts'
+import { type Chain, type Family, type IptablesTable, ofFamily, type Variant } from './iptables.ts'
 
 /** Prefix of the names of the chains. Not that of the guard's, which removes any chain of its prefix that it does not want. */
 export const HOST_CHAINS = 'POD2IAM_HOST-'

@@ -1,6 +1,6 @@
-import type { TableName } from '../nft/table-content.ts'
 import { addressSet, REFUSE } from './guard-nft.ts'
 import { type HostNetworkRuleset, OTHER_COUNTER, PROOF_COUNTER, PROOF_PORT } from './host-network.ts'
+import type { TableName } from './nft.ts'
 
 export const HOST_NETWORK_TABLE: TableName = 'inet pod2iam_hostnet'
 

@@ -1,5 +1,4 @@
-import type { Chain } from '../iptables/chains.ts'
-import { type Family, ofFamily } from '../iptables/command.ts'
+import { type Chain, type Family, ofFamily } from './iptables.ts'
 import type { Purpose, RedirectRuleset } from './pod.ts'
 
 /** The pod's chain, first in nat OUTPUT; also the prefix of all our chains in a pod. */

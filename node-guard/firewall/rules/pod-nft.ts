@@ -1,5 +1,5 @@
 import { SIDECAR_PORT } from '../../../common/addresses.ts'
-import type { TableName } from '../nft/table-content.ts'
+import type { TableName } from './nft.ts'
 import type { RedirectRuleset } from './pod.ts'
 
 export const REDIRECT_TABLE: TableName = 'inet pod2iam_redirect'

@@ -4,8 +4,8 @@ import { messageOf } from '../../../common/errors.ts'
 import { readBoundedFile } from '../../../common/read-bounded.ts'
 import { replaceFile } from '../../../common/replace-file.ts'
 import { type Failed, failed } from '../../../common/result.ts'
-import type { Status } from '../report/report.ts'
 import { isWrittenStatus, type WrittenStatus } from './shape.ts'
+import type { Status } from './status.ts'
 
 /** A guard's status, or why there is none. */
 type ReadStatus =
@@ -78,23 +78,4 @@ export function currentStatus({ status, writtenAt, validSeconds }: WrittenStatus
   if (age >= -5 && age <= validSeconds) return status
   const detail = `the guard last reported at ${writtenAt}; its rules stay, but are no longer checked: look at the firewall container of this node's guard`
   return { ...status, verified: false, warnings: [{ code: 'guard-silent', detail }, ...status.warnings] }
-}
-
-/** The status where there is no report, in the same shape: nothing is known, so nothing is verified. */
-export function missingStatus(warning: { readonly code: string; readonly detail: string }): Status {
-  return {
-    backend: 'unknown',
-    mode: 'unknown',
-    verified: false,
-    verifiedAt: null,
-    ownedTable: false,
-    refusedPackets: 0,
-    repairs: 0,
-    brokerLink: 'unknown',
-    leftovers: [],
-    leftoversAt: null,
-    warnings: [warning],
-    audit: [],
-    hostNetwork: null,
-  }
 }

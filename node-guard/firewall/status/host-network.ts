@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { messageOf } from '../../../common/errors.ts'
 import { readBoundedFile } from '../../../common/read-bounded.ts'
 import { replaceFile } from '../../../common/replace-file.ts'
-import type { HostNetwork } from '../host-network/counts.ts'
 import { HOST_NETWORK, isCount, isObjectOf, isTime } from './shape.ts'
+import type { HostNetwork } from './status.ts'
 
 type Report = HostNetwork & { readonly version: 1; readonly writtenAt: string; readonly validSeconds: number }
 

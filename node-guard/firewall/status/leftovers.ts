@@ -1,7 +1,7 @@
 import { readFile, readlink } from 'node:fs/promises'
 import type { NatRules } from '../iptables/nat-rules.ts'
 import { findLeftovers } from '../node/leftovers.ts'
-import type { Status } from '../report/report.ts'
+import type { Status } from './status.ts'
 
 /** Where a guard searches for leftovers. */
 export type LookedAt = {

@@ -3,8 +3,9 @@ import { flag, settingsOrExit, text } from '../../../common/settings.ts'
 import { readNatRules, redirectsOf } from '../iptables/nat-rules.ts'
 import { withDeadline } from '../process/deadline.ts'
 import { exec } from '../process/exec.ts'
-import { currentStatus, missingStatus, readStatus } from './file.ts'
+import { currentStatus, readStatus } from './file.ts'
 import { thisNetwork, withFreshLeftovers } from './leftovers.ts'
+import { missingStatus } from './status.ts'
 import { statusText } from './text.ts'
 
 const STATUS_SETTINGS = {

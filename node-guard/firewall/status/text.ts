@@ -1,5 +1,4 @@
-import type { HostNetwork } from '../host-network/counts.ts'
-import type { Status } from '../report/report.ts'
+import type { HostNetwork, Status } from './status.ts'
 
 const COLUMN = 18
 const WHAT: Readonly<Record<string, string>> = { audit: 'counting verified', remove: 'rules removed' }

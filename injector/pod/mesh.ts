@@ -1,4 +1,5 @@
 /** Service meshes whose injected containers must come before ours, because their rules and proxy carry our traffic. */
+import { isOurs } from './reserved.ts'
 
 const MESH_CONTAINERS = new Set([
   'istio-init',
@@ -21,3 +22,6 @@ export function leadingMeshContainers(initContainers: readonly { readonly name: 
   const first = initContainers.findIndex((container) => !isMeshContainer(container))
   return first < 0 ? initContainers.length : first
 }
+
+/** Whether an init container may come before ours. */
+export const mayBeFirst = (one: { readonly name: string }) => isOurs(one) || isMeshContainer(one)

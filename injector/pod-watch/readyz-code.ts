@@ -12,7 +12,7 @@ const MAX_BYTES = 4096
  *
  * @param ip the pod's address
  */
-export async function gateCode(
+export async function readyzCode(
   ip: string,
   port = SIDECAR_HEALTH_PORT,
   timeoutMs = TIMEOUT_MS,

@@ -1,7 +1,7 @@
 /** Requests and limits of a pod: the sum of its containers, as the API server counts it, and those of the pod as a whole. */
 import { isObject, type Json, objectOf } from '../json.ts'
+import { amountOf, RESOURCE_NAMES, type ResourceName } from '../resources/quantity.ts'
 import type { Container, Pod } from './pod.ts'
-import { amountOf, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 
 export type Kind = 'requests' | 'limits'
 

@@ -1,9 +1,9 @@
 /**
- * Why a review ended as it did: a fixed set of codes (metrics, logs, audit annotations) and the message that a
+ * Why a review ended as it did, and what the Events on a pod say: a fixed set of codes (metrics, logs, audit annotations) and the message that a
  * person gets for each: what, why and what to do. Modelled on linkerd2's `pkg/inject/report.go`.
  */
-import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
-import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../common/addresses.ts'
+import { GATE_CONTAINER, KEYS, SIDECAR_CONTAINER } from '../common/keys.ts'
 
 /** What the sentences contain. `detail` is a clause or sentence from the check that decided. */
 type Facts = {

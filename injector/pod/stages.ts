@@ -1,7 +1,7 @@
 /** Whether a pod starts in one stage, with a sidecar whose start hook holds back the app, or in two, with a gate after the sidecar. */
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { Pod } from '../pod/pod.ts'
 import type { RedirectMode } from '../settings.ts'
+import type { Pod } from './pod.ts'
 
 export type Start = 'one-stage' | 'two-stage'
 

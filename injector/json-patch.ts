@@ -1,4 +1,4 @@
-import type { Json } from '../json.ts'
+import type { Json } from './json.ts'
 
 /**
  * One operation of a JSON Patch (RFC 6902). Only what is ours is removed or replaced: what other webhooks and people wrote stays

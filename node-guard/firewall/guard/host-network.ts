@@ -1,11 +1,11 @@
 import type { Logger } from '../../../common/log.ts'
+import { removeHostNetwork } from '../host-network/backends.ts'
 import type { Exec } from '../process/exec.ts'
 import { readHostNetwork } from '../status/host-network.ts'
-import { removeHostNetwork } from './backends.ts'
-import type { HostNetwork } from './counts.ts'
+import type { HostNetwork } from '../status/status.ts'
 
 /** What the guard itself knows and does about pods on the host network; the command `host-network` keeps their rules. */
-export function createHostNetworkView(options: {
+export function createHostNetwork(options: {
   readonly exec: Exec
   readonly mode: 'off' | HostNetwork['mode']
   readonly directory: string

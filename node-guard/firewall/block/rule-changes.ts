@@ -1,6 +1,7 @@
+import { systemClock } from '../../../common/clock.ts'
 import type { Logger } from '../../../common/log.ts'
+import type { Backend } from '../backend/backend.ts'
 import { watch } from '../process/watch.ts'
-import type { Backend } from './backend.ts'
 import type { Cause } from './block.ts'
 import type { Follow } from './choice.ts'
 
@@ -8,16 +9,16 @@ import type { Follow } from './choice.ts'
 const MONITOR_WARNING_MS = 600_000
 
 /** Everything that detects that the guard's rules may no longer be as they were loaded. */
-export function createRuleChanges(log: Logger) {
+export function createRuleChanges(log: Logger, now = systemClock.monotonic) {
   let check: (cause: Cause) => unknown = () => {}
   let stop = () => {}
   let warnedAt = Number.NEGATIVE_INFINITY
   const report = (cause: Cause) => void check(cause)
   const logEnd = (detail: string) => {
     // It ends when more notifications come at once than a socket holds: on a large node at each full sync of kube-proxy.
-    const level = performance.now() - warnedAt < MONITOR_WARNING_MS ? 'debug' : 'warn'
+    const level = now() - warnedAt < MONITOR_WARNING_MS ? 'debug' : 'warn'
     log[level]('monitor ended', { detail })
-    warnedAt = performance.now()
+    warnedAt = now()
   }
   /** Follows one backend at a time: the one that is being tried, or the chosen one. */
   const follow: Follow = async (backend, isChosen) => {

@@ -4,7 +4,7 @@
  * server does not repeat a POST that it has written. So we close no idle connection: we make its client close it.
  */
 import { setImmediate as turn } from 'node:timers/promises'
-import { type Clock, pause } from '../../common/clock.ts'
+import { pause, type SteadyClock } from '../../common/clock.ts'
 import { isIdle, type OpenConnection, type OpenConnections } from './open-connections.ts'
 
 /** While new connections arrive, this server is still in use as an endpoint, so it continues to accept for up to this many times `acceptMs`. */
@@ -37,13 +37,17 @@ const CLOSING_NOTICE = 'HTTP/1.1 103 pod2iam is shutting down\r\n\r\n'
  *
  * @param acceptMs time for the endpoint to leave the Service everywhere; 0 means that it has left, and the drain takes less than a second
  */
-export async function drained(connections: OpenConnections, acceptMs: number, clock: Clock): Promise<void> {
+export async function drained(
+  connections: OpenConnections,
+  acceptMs: number,
+  clock: SteadyClock,
+): Promise<void> {
   await endpointGone(connections, acceptMs, clock)
-  const began = clock.now()
+  const began = clock.monotonic()
   const noticedAt = new Map<OpenConnection, number>()
   const [endingMs, closeMs] = acceptMs === 0 ? [SHORT_ENDING_MS, SHORT_CLOSE_MS] : [ENDING_MS, CLOSE_MS]
-  while (clock.now() - began < endingMs) {
-    for (const connection of connections.secure()) endIdle(connection, noticedAt, closeMs, clock.now())
+  while (clock.monotonic() - began < endingMs) {
+    for (const connection of connections.secure()) endIdle(connection, noticedAt, closeMs, clock.monotonic())
     // Accept first what has connected in the meantime.
     await turn()
     if (connections.count() === 0) return
@@ -52,11 +56,15 @@ export async function drained(connections: OpenConnections, acceptMs: number, cl
   connections.destroyAll()
 }
 
-async function endpointGone(connections: OpenConnections, acceptMs: number, clock: Clock): Promise<void> {
-  const began = clock.now()
+async function endpointGone(
+  connections: OpenConnections,
+  acceptMs: number,
+  clock: SteadyClock,
+): Promise<void> {
+  const began = clock.monotonic()
   for (let wait = acceptMs; wait > 0; ) {
     await pause(clock, wait)
-    const now = clock.now()
+    const now = clock.monotonic()
     const quiet = connections.lastAccepted() + QUIET_MS - now
     wait = Math.min(quiet, began + MAX_ACCEPTING * acceptMs - now)
   }

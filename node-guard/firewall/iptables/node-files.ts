@@ -1,5 +1,5 @@
 import { access, readFile } from 'node:fs/promises'
-import type { Family } from '../iptables/command.ts'
+import type { Family } from '../rules/iptables.ts'
 
 /** Reads files of the kernel about this network namespace. */
 export type NodeFiles = {

@@ -3,11 +3,8 @@
  * refuses pods without (linkerd2#2750) and a HorizontalPodAutoscaler shows `<unknown>` (istio#13977).
  */
 import { type Failed, failed } from '../../common/result.ts'
-import { isObject, type Json, objectOf } from '../json.ts'
-import type { Pod } from './pod.ts'
-import { amountOf, cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
-import { isOurs } from './reserved.ts'
-import { hasPodLevelResources } from './total.ts'
+import { isObject, type Json } from '../json.ts'
+import { cpuMillis, memoryBytes, RESOURCE_NAMES, type ResourceName } from './quantity.ts'
 
 export type ResourceList = { readonly cpu: string; readonly memory: string }
 export type Resources = { readonly requests: ResourceList; readonly limits: ResourceList }
@@ -90,26 +87,6 @@ export function gateResources({ requests, limits }: ChosenResources): ChosenReso
   const of = (name: ResourceName) =>
     limits[name] === SIDECAR_RESOURCES.limits[name] ? GATE_LIMITS[name] : limits[name]
   return { requests, limits: { cpu: of('cpu'), memory: of('memory') } }
-}
-
-/**
- * Whether the pod's own containers make it Guaranteed: for CPU and memory, limits everywhere, and requests, where
- * given, equal to them (kubelet's ComputePodQOS counts init containers too). Where the pod as a whole has resources, only those
- * count, and no container of ours can change it.
- */
-export function isGuaranteed(pod: Pod): boolean {
-  if (hasPodLevelResources(pod)) return false
-  const own = [...(pod.spec.initContainers ?? []), ...pod.spec.containers].filter((one) => !isOurs(one))
-  return own.every(({ resources }) => {
-    if (!isObject(resources) || !isObject(resources.limits)) return false
-    const { limits } = resources
-    const requests = objectOf(resources.requests)
-    return RESOURCE_NAMES.every((name) => {
-      const limit = amountOf(name, limits[name])
-      if (limit === undefined || limit === 0) return false
-      return requests[name] === undefined || amountOf(name, requests[name]) === limit
-    })
-  })
 }
 
 /** Resources with which a Guaranteed pod stays Guaranteed: requests equal to limits. */

@@ -1,7 +1,7 @@
 import { iptablesBackend } from '../iptables/backend.ts'
+import { familiesOf, legacyTables, NODE_FILES, type NodeFiles } from '../iptables/node-files.ts'
 import type { LegacyNode } from '../iptables/removal.ts'
 import { nftBackend } from '../nft/backend.ts'
-import { familiesOf, legacyTables, NODE_FILES, type NodeFiles } from '../node/files.ts'
 import type { Exec } from '../process/exec.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import { auditRuleset } from '../rules/guard-nft.ts'
