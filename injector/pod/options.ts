@@ -127,7 +127,7 @@ function sourceOf(
 ): CredentialSource {
   const { mayWriteNewFields, sessionTags, sourceIdentity } = settings
   const chosen = sourceOfNamespace(namespace, namedSources(settings))
-  if (!chosen.ok) throw new AnnotationError(chosen.problem)
+  if (!chosen.ok) throw new AnnotationError(chosen.detail)
   if (annotations[KEYS.credentialSource] !== undefined)
     warnings.push(`annotation ${KEYS.credentialSource} has no effect on a pod: it belongs on the namespace`)
   if (chosen.source === 'node-role') return chosen.source

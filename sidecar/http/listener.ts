@@ -60,7 +60,7 @@ async function answer(
     const request = toRequest(incoming, outgoing, headers, bodyLimit, refuse)
     // The app is called only after the bytes that came with the head were counted: the body may be too long already.
     if (hasBody(incoming)) await new Promise((done) => setImmediate(done))
-    if (request.isAnswered) return
+    if (outgoing.writableEnded) return
     await send(await handler(request), incoming, outgoing)
   } catch (error) {
     if (outgoing.destroyed || outgoing.writableEnded) return
@@ -94,18 +94,16 @@ function toRequest(
   // A target without a slash at its start, such as `*`, must not become part of the name before it.
   const path = url.startsWith('/') ? url : `/${url}`
   // A missing or empty Host is allowed; any other must be one of ours (imds/host.ts).
-  const request = new Request(absolute ? url : `http://${headers.get('host') || 'localhost'}${path}`, {
+  const tooLong = () => {
+    if (outgoing.writableEnded) incoming.socket.destroy()
+    else refuse('body-too-large', 413)
+  }
+  return new Request(absolute ? url : `http://${headers.get('host') || 'localhost'}${path}`, {
     method,
     headers,
     makeSignal: () => abortSignal(outgoing),
-    ...(hasBody(incoming) ? { readBody: bodyReader(incoming, bodyLimit, () => tooLong()) } : {}),
+    ...(hasBody(incoming) ? { readBody: bodyReader(incoming, bodyLimit, tooLong) } : {}),
   })
-  const tooLong = () => {
-    if (outgoing.writableEnded) return void incoming.socket.destroy()
-    request.isAnswered = true
-    refuse('body-too-large', 413)
-  }
-  return request
 }
 
 function abortSignal(outgoing: ServerResponse): AbortSignal {

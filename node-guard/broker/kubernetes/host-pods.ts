@@ -1,74 +1,81 @@
 /** Reports to the firewall which pods of this node are on the host network, and which of them may use the node's role. */
 import type { V1Namespace } from '@kubernetes/client-node'
+import type { Clock } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { globMatches } from '../../../common/glob.ts'
 import { type HostPod, writeHostPods } from '../../../common/host-pods.ts'
 import { HOST_NETWORK_ALLOWED, KEYS } from '../../../common/keys.ts'
 import { reflect, type Sink } from '../../../common/kube/reflector.ts'
+import type { Logger } from '../../../common/log.ts'
 import type { BrokerSettings } from '../settings.ts'
 import { hasEnded, type PodRecord, podName } from './pod.ts'
 import type { Pods } from './pods.ts'
 
-type HostPodsOptions = {
+type HostPodsDeps = Deps & {
   readonly pods: Pods
   /** Whether the first list of pods has arrived. */
   readonly podsSynced: () => boolean
-  readonly settings: Pick<BrokerSettings, 'hostPodsDir' | 'hostNetworkAllowed'>
 }
 
 /** Milliseconds until the next attempt after a failure, and between checks until the lists have arrived. */
 const RETRY_MS = 500
 
 /** Writes the list whenever it changes, if there is a directory for it, until `signal` aborts; not before both lists have arrived. */
-export function writeHostPodsOnChange({ pods, podsSynced, settings }: HostPodsOptions, deps: Deps): void {
-  const { hostPodsDir: directory, hostNetworkAllowed: allowed } = settings
+export function writeHostPodsOnChange(
+  { hostPodsDir: directory, hostNetworkAllowed: allowed }: BrokerSettings,
+  deps: HostPodsDeps,
+): void {
   if (directory === undefined) return
-  const { clock, log, signal } = deps
-  const namespaces = new Set<string>()
-  const watched = reflect(
-    {
-      path: '/api/v1/namespaces',
-      query: { labelSelector: `${KEYS.hostNetwork}=${HOST_NETWORK_ALLOWED}` },
-      sink: namesSink(namespaces, () => changed()),
-      cached: true,
-    },
-    deps,
-  )
-  let written: string | undefined
-  let isBusy = false
-  let again = false
+  const { pods, podsSynced, clock, log, signal } = deps
+  const namespaces = nameStore()
+  const write = listWriter(directory, log)
+  const changed = retried(clock, async () => {
+    if (signal.aborted) return true
+    return namespaces.synced() && podsSynced() && write(hostPods(pods.all(), namespaces.names, allowed))
+  })
+  pods.subscribe({ gone: changed, changed })
+  namespaces.subscribe(changed)
+  const query = { labelSelector: `${KEYS.hostNetwork}=${HOST_NETWORK_ALLOWED}` }
+  reflect({ path: '/api/v1/namespaces', query, sink: namespaces.sink, cached: true }, deps)
+  changed()
+}
 
-  const write = async () => {
-    if (signal.aborted) return
-    if (!watched.synced() || !podsSynced()) return later()
-    const list = hostPods(pods.all(), namespaces, allowed)
+/** Writes a list where it is another than before; returns whether it is written. */
+function listWriter(directory: string, log: Logger): (list: readonly HostPod[]) => Promise<boolean> {
+  let written: string | undefined
+  return async (list) => {
     const text = JSON.stringify(list)
-    if (text === written) return
+    if (text === written) return true
     try {
       await writeHostPods(directory, list)
       written = text
+      return true
     } catch (error) {
       const detail = `the list of pods on the host network cannot be written to ${directory} (${messageOf(error)}): mount a writable directory there, shared with the container host-network`
       log.error('host pods not written', { detail })
-      later()
+      return false
     }
   }
-  const later = () => void clock.after(RETRY_MS, changed)
-  const writeAll = async () => {
+}
+
+/** Does something whenever the returned function is called, once at a time, and again later where it was not successful. */
+function retried(clock: Clock, attempt: () => Promise<boolean>): () => void {
+  let isBusy = false
+  let again = false
+  async function run() {
     isBusy = true
     while (again) {
       again = false
-      await write()
+      if (!(await attempt())) clock.after(RETRY_MS, trigger)
     }
     isBusy = false
   }
-  const changed = () => {
+  function trigger() {
     again = true
-    if (!isBusy) void writeAll()
+    if (!isBusy) void run()
   }
-  pods.subscribe({ gone: changed, changed })
-  changed()
+  return trigger
 }
 
 /** The list, in a stable order. */
@@ -86,12 +93,20 @@ export function hostPods(
     .sort((a, b) => a.uid.localeCompare(b.uid))
 }
 
-function namesSink(names: Set<string>, changed: () => void): Sink<string> {
-  return {
+/** The names of the namespaces whose pods may use the node's role. */
+function nameStore() {
+  const listeners: (() => void)[] = []
+  const names = new Set<string>()
+  let isSynced = false
+  const changed = () => {
+    for (const onChange of listeners) onChange()
+  }
+  const sink: Sink<string> = {
     project: (object) => (object as V1Namespace | undefined)?.metadata?.name,
     replace: (all) => {
       names.clear()
       for (const name of all) names.add(name)
+      isSynced = true
       changed()
     },
     upsert: (name) => {
@@ -102,5 +117,12 @@ function namesSink(names: Set<string>, changed: () => void): Sink<string> {
       names.delete(name)
       changed()
     },
+  }
+  return {
+    sink,
+    names,
+    /** Whether the first list has arrived. */
+    synced: () => isSynced,
+    subscribe: (onChange: () => void) => void listeners.push(onChange),
   }
 }
