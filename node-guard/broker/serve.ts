@@ -1,6 +1,6 @@
 /** The broker as a process serves it: its listeners, its health and its metrics. */
 import { whyNotUnderstood } from '../../common/firewall-state.ts'
-import { healthServer, type Readiness } from '../../common/health.ts'
+import { healthServer, type Readiness, serveHealth } from '../../common/health.ts'
 import { type BrokerDeps, createBroker } from './broker.ts'
 import { refreshSeconds } from './instance/metadata.ts'
 import { brokerMetrics } from './metrics.ts'
@@ -33,7 +33,7 @@ export function startBroker(settings: BrokerSettings, deps: BrokerDeps, environm
     return { ready: true, code: 'ready' }
   }
   const health = healthServer({ readiness, metrics: () => metrics.registry.metrics() })
-  health.listen(settings.healthPort)
+  const stopHealth = serveHealth(health, settings.healthPort, log)
   // Once at the start, not with each refusal: no pod of this node will get anything.
   if (settings.requireFirewall)
     void whyNotUnderstood(settings.stateDir).then((detail) => {
@@ -54,7 +54,7 @@ export function startBroker(settings: BrokerSettings, deps: BrokerDeps, environm
       // The watches continue until the requests in progress are answered, because decisions depend on them.
       await listeners.stop()
       broker.stop()
-      health.close()
+      stopHealth()
       health.closeAllConnections()
     },
   }
