@@ -1,5 +1,6 @@
 /** Tells the firewall which pods of this node are on the host network, and which of them may use the node's role. */
 import type { V1Namespace } from '@kubernetes/client-node'
+import { backoff } from '../../../common/backoff.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { globMatches } from '../../../common/glob.ts'
@@ -17,8 +18,10 @@ type HostPodsOptions = {
   readonly settings: Pick<BrokerSettings, 'hostPodsDir' | 'hostNetworkAllowed'>
 }
 
-/** Milliseconds until the next attempt after a failure, and between checks until the lists have arrived. */
-const RETRY_MS = 500
+/** Milliseconds between checks until the lists have arrived. */
+const SYNC_MS = 500
+/** After failures to write. */
+const RETRY = { base: 500, cap: 10_000 }
 
 /** Writes the list whenever it changes, if there is a directory for it, until `signal` aborts; not before both lists have arrived. */
 export function writeHostPodsOnChange({ pods, podsSynced, settings }: HostPodsOptions, deps: Deps): void {
@@ -36,28 +39,38 @@ export function writeHostPodsOnChange({ pods, podsSynced, settings }: HostPodsOp
     deps,
   )
   let written: string | undefined
+  let failures = 0
   let isBusy = false
   let again = false
+  let isWaiting = false
 
   const write = async () => {
     if (signal.aborted) return
-    if (!watched.synced() || !podsSynced()) return later()
+    if (!watched.synced() || !podsSynced()) return later(SYNC_MS)
     const list = hostPods(pods.all(), namespaces, allowed)
     const text = JSON.stringify(list)
     if (text === written) return
     try {
       await writeHostPods(directory, list)
       written = text
+      failures = 0
     } catch (error) {
       const detail = `the list of pods on the host network cannot be written to ${directory} (${messageOf(error)}): mount a writable directory there, shared with the container host-network`
       log.error('host pods not written', { detail })
-      later()
+      later(backoff(++failures, RETRY))
     }
   }
-  const later = () => void clock.after(RETRY_MS, changed)
+  /** Until then, changes do not cause attempts: while the directory is not writable, tenants could multiply them. */
+  const later = (ms: number) => {
+    isWaiting = true
+    clock.after(ms, () => {
+      isWaiting = false
+      changed()
+    })
+  }
   const writeAll = async () => {
     isBusy = true
-    while (again) {
+    while (again && !isWaiting) {
       again = false
       await write()
     }
@@ -65,7 +78,7 @@ export function writeHostPodsOnChange({ pods, podsSynced, settings }: HostPodsOp
   }
   const changed = () => {
     again = true
-    if (!isBusy) void writeAll()
+    if (!isBusy && !isWaiting) void writeAll()
   }
   pods.subscribe({ gone: changed, changed })
   changed()
