@@ -122,6 +122,7 @@ export async function openHostNetworkNode(driver: Driver) {
     /** What becomes of a connection to the metadata service, of a process in this cgroup. */
     fetch: async (path: string, host: string = METADATA[0]) =>
       (await (await agentIn(path)).tcp({ host, port: 80, fence: fenceOf(host) })).outcome,
+    agentIn,
     /** What becomes of a datagram. */
     send: async (path: string, datagram: Parameters<AgentRequests['udp']>[0]) =>
       (await agentIn(path)).udp(datagram),

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
+import { BROKER_ADDRESSES } from '../../common/addresses.ts'
 import type { BackendName } from '../../node-guard/firewall/backend/backend.ts'
 import { createHostNetworkReconciler } from '../../node-guard/firewall/host-network/reconciler.ts'
 import { silentLog } from '../support/log.ts'
@@ -401,7 +402,14 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
 
 test('on a node with cgroup v1 nothing is loaded, and one sentence says what to do', async () => {
   const keeper = createHostNetworkReconciler({
-    ...{ backends: [], mode: 'block', metadata: METADATA, now: Date.now, log: silentLog },
+    ...{
+      backends: [],
+      mode: 'block',
+      metadata: METADATA,
+      broker: BROKER_ADDRESSES,
+      now: Date.now,
+      log: silentLog,
+    },
     self: async () =>
       '4:memory:/kubepods/burstable/pod1-2/abc\n1:name=systemd:/kubepods/burstable/pod1-2/abc\n0::/\n',
     readPods: async () => ({ ok: true, pods: [] }),
