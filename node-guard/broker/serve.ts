@@ -6,7 +6,7 @@ import { refreshSeconds } from './instance/metadata.ts'
 import { brokerMetrics } from './metrics.ts'
 import { brokerApp, type OnAnswer } from './server/app.ts'
 import { brokerServer } from './server/connections.ts'
-import { listenAll } from './server/listen.ts'
+import { listenAll, PORT_TAKEN, whyTaken } from './server/listen.ts'
 import type { BrokerSettings } from './settings.ts'
 
 export type RunningBroker = ReturnType<typeof startBroker>
@@ -28,6 +28,8 @@ export function startBroker(settings: BrokerSettings, deps: BrokerDeps, environm
   const readiness = (): Readiness => {
     const waiting = broker.whyNotReady()
     if (waiting) return { ready: false, ...waiting }
+    const taken = listeners.taken()
+    if (taken.length > 0) return { ready: false, code: PORT_TAKEN, detail: whyTaken(taken) }
     if (listeners.bound().length === 0)
       return { ready: false, code: 'not-listening', detail: 'no address of --listen exists on this node yet' }
     return { ready: true, code: 'ready' }
