@@ -4,12 +4,16 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT } from '../../common/addresses.ts'
+import { KEYS } from '../../common/keys.ts'
+import { hostPods } from '../../node-guard/broker/kubernetes/host-pods.ts'
+import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { until } from '../support/until.ts'
 import {
   BACKENDS,
   type HostNetworkNode,
   METADATA,
   needsCgroups,
+  newUid,
   openHostNetworkNode,
   REFUSED,
 } from './host-network-node.ts'
@@ -74,7 +78,9 @@ for (const backend of BACKENDS)
       await counting.verified()
       assert.deepEqual(await ask(), ['thief token', 'thief token'])
       await until('it is logged', async () =>
-        counting.logs.some(({ code, detail }) => code === 'broker-port-taken' && /tokens/.test(String(detail))),
+        counting.logs.some(
+          ({ code, detail }) => code === 'broker-port-taken' && /tokens/.test(String(detail)),
+        ),
       )
       await counting.end()
       const heard = await thief.heard({})
@@ -88,4 +94,78 @@ for (const backend of BACKENDS)
       await listen(host.cgroup(guard.uid), 'broker')
       assert.deepEqual(await ask(), ['broker token', 'broker token'])
     })
+
+    test('pods that come and go all the time do not delay an exception', async () => {
+      const churn = [await host.makePod(), await host.makePod(), await host.makePod()]
+      const needed = await host.makePod('guaranteed')
+      const paths = churn.map((uid) => `/sys/fs/cgroup/${host.cgroup(uid)}`).join(' ')
+      const loop = `while :; do rmdir ${paths}; sleep 0.01; mkdir ${paths}; sleep 0.01; done`
+      const churning = host.node.spawn('node', ['sh', '-c', loop])
+      await host.list([
+        ...churn.map((uid) => ({ uid, namespace: 'default', name: 'churn', allowed: false })),
+        { uid: needed, namespace: 'kube-system', name: 'needed', allowed: true },
+      ])
+      const guard = await host.start('block', { backend })
+      await guard.verified()
+      assert.equal(await host.fetch(host.cgroup(needed, 'guaranteed')), 'aws')
+      churning.kill('SIGKILL')
+    })
+
+    test('a kubelet that restarts changes nothing: the same pods with new mirrors of static pods', async () => {
+      const [uid, hash] = [await host.makePod(), await host.makePod('guaranteed')]
+      const podsOf = (mirror: string) => [
+        podRecord(
+          { metadata: { uid, namespace: 'shop', name: 'scraper' }, spec: { hostNetwork: true } },
+          KEYS.role,
+        ),
+        podRecord(
+          {
+            metadata: {
+              ...{ uid: mirror, namespace: 'kube-system', name: 'static-node-1' },
+              annotations: { 'kubernetes.io/config.hash': hash, 'kubernetes.io/config.mirror': hash },
+            },
+            spec: { hostNetwork: true },
+          },
+          KEYS.role,
+        ),
+      ]
+      const listed = (mirror: string) =>
+        hostPods(
+          podsOf(mirror).filter((pod) => pod !== undefined),
+          new Set(['kube-system']),
+          [],
+        )
+      assert.deepEqual(listed(newUid()), listed(newUid()))
+      await host.list(listed(newUid()))
+      const guard = await host.start('block', { backend })
+      await guard.verified()
+      const rules = await host.rules(backend)
+      await host.list(listed(newUid()))
+      await guard.verified()
+      assert.equal(withoutCounts(await host.rules(backend)), withoutCounts(rules))
+      assert.equal(await host.fetch(host.cgroup(hash, 'guaranteed')), 'aws')
+      assert.equal(await host.fetch(host.cgroup(uid)), REFUSED[backend])
+    })
   })
+
+describe('a node with many pods on the host network', needsCgroups(), () => {
+  let host: HostNetworkNode
+  before(async () => {
+    host = await openHostNetworkNode('systemd')
+  })
+  after(() => host?.close())
+
+  test('rules for 512 pods are loaded', async () => {
+    const uids = Array.from({ length: 512 }, newUid)
+    await host.shell(uids.map((uid) => `mkdir -p /sys/fs/cgroup/${host.cgroup(uid)}`).join('\n'))
+    await host.list(uids.map((uid) => ({ uid, namespace: 'default', name: 'one', allowed: true })))
+    const guard = await host.start('block')
+    await until('they are loaded', async () => (await host.fetch(host.cgroup('99999999'))) === REFUSED.nft, {
+      deadlineMs: 60_000,
+      detail: () => JSON.stringify(guard.logs.slice(-3)),
+    })
+    assert.equal(await host.fetch(host.cgroup(uids.at(-1) ?? '')), 'aws')
+  })
+})
+
+const withoutCounts = (rules: string) => rules.replace(/packets \d+ bytes \d+|\[\d+:\d+\] /g, '')
