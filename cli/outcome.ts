@@ -21,8 +21,8 @@ export type Tone = 'good' | 'bad' | 'warning' | 'dim' | 'bold'
 /** Colours a text if colours are enabled. */
 export type Paint = (tone: Tone, text: string) => string
 
-/** What could not be checked does not count as good; `failed` takes precedence over `unseen`. */
-export function exitCode(failed: boolean, unseen: boolean): ExitCode {
+/** What could not be checked does not count as good; `failed` takes precedence over `unchecked`. */
+export function exitCode(failed: boolean, unchecked: boolean): ExitCode {
   if (failed) return 1
-  return unseen ? 2 : 0
+  return unchecked ? 2 : 0
 }

@@ -42,8 +42,17 @@ export function pause(clock: Clock, milliseconds: number, signal?: AbortSignal):
   return promise
 }
 
+/** Runs `action` each time after `milliseconds`, until `signal` aborts. */
+export function every(clock: Clock, milliseconds: number, signal: AbortSignal, action: () => void): void {
+  clock.after(milliseconds, () => {
+    if (signal.aborted) return
+    action()
+    every(clock, milliseconds, signal, action)
+  })
+}
+
 /** The result of `work`, or a rejection with `late()` after so long; the work itself goes on. */
-export async function inTime<T>(
+export async function withTimeout<T>(
   clock: Clock,
   work: Promise<T>,
   milliseconds: number,

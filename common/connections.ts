@@ -28,11 +28,11 @@ export type Eviction = (
 type ConnectionBounds = {
   readonly max: number
   readonly maxPerPeer?: number
-  /** Absent: {@link greatestHolder}. */
+  /** Absent: {@link evictFromLargestPeer}. */
   readonly evict?: Eviction
-  /** Whose a connection is; absent: its address's, as the kernel spells it. */
+  /** Names the peer of a connection; absent: its address, as the kernel spells it. */
   readonly peerOf?: (socket: Socket) => string
-  /** The same for a TCP socket and the TLS socket over it; undefined if it is closed already. Absent: the socket itself. */
+  /** A key that is the same for a TCP socket and the TLS socket over it; undefined if the socket is closed. Absent: the socket itself. */
   readonly keyOf?: (socket: Socket) => unknown
   /** Called for each connection that is ended because of a bound. */
   readonly onEnded?: () => void
@@ -41,7 +41,7 @@ type ConnectionBounds = {
 export function boundedConnections({
   max,
   maxPerPeer = Number.POSITIVE_INFINITY,
-  evict = greatestHolder,
+  evict = evictFromLargestPeer,
   peerOf = ({ remoteAddress = '' }) => remoteAddress,
   keyOf = (socket) => socket,
   onEnded,
@@ -75,7 +75,7 @@ export function boundedConnections({
     byPeer.set(peer, held(peer) + 1)
     socket.once('close', () => leave(connection))
   }
-  /** Puts it last in the order of events. */
+  /** Records an event: the connection becomes the last in the order of events. */
   const note = (connection: Connection, exchange: Connection['exchange']) => {
     connection.exchange = exchange
     if (open.get(connection.key) !== connection) return
@@ -107,7 +107,7 @@ export function boundedConnections({
  * if each of its connections has a request in progress and it would still have more than the newcomer, the one whose request is the
  * oldest. A peer that opens hundreds loses its own.
  */
-export const greatestHolder: Eviction = (open, newcomer, held) => {
+export const evictFromLargestPeer: Eviction = (open, newcomer, held) => {
   let found: { readonly connection: Connection; readonly isIdle: boolean; readonly of: number } | undefined
   for (const connection of open) {
     const [isIdle, of] = [connection.exchange === undefined, held(connection.peer)]

@@ -12,14 +12,14 @@ export type CredentialSource = (typeof CREDENTIAL_SOURCES)[number]
 
 /** Variable of the sidecar in which the injector freezes a pod's source; absent means `node-role`. */
 export const CREDENTIAL_SOURCE_ENV = 'POD2IAM_CREDENTIAL_SOURCE'
-/** Audience of that token, unless configured: the one that STS and the trust policies of IRSA expect. */
+/** Default audience of the second token: the one that STS and the trust policies of IRSA expect. */
 export const WEB_IDENTITY_AUDIENCE = 'sts.amazonaws.com'
 
 /** The setting `--credential-sources`: the first is the default, the list is what namespaces may choose. */
 export const credentialSources: Setting<readonly CredentialSource[]> = {
   repeatable: true,
   fallback: () => ['node-role'],
-  shown: 'node-role',
+  shownDefault: 'node-role',
   help: 'where credentials come from, node-role or web-identity; the first is the default, and namespaces may choose among them',
   parse: (value) => {
     const entries = value.split(',').map((entry) => entry.trim())
@@ -40,11 +40,11 @@ export const webIdentityAudience: Setting<string> = {
       ? value
       : invalid('must be an audience such as sts.amazonaws.com'),
   fallback: () => WEB_IDENTITY_AUDIENCE,
-  shown: WEB_IDENTITY_AUDIENCE,
+  shownDefault: WEB_IDENTITY_AUDIENCE,
   help: 'audience of the second token, with which roles are assumed by web identity',
 }
 
-type Chosen =
+type SourceResult =
   | { readonly ok: true; readonly source: CredentialSource }
   | { readonly ok: false; readonly problem: string }
 
@@ -56,7 +56,7 @@ type Chosen =
 export function sourceOfNamespace(
   namespace: { readonly name: string; readonly annotations: Readonly<Record<string, string>> },
   allowed: readonly CredentialSource[],
-): Chosen {
+): SourceResult {
   const text = namespace.annotations[KEYS.credentialSource]
   const source = text === undefined ? allowed[0] : allowed.find((one) => one === text)
   if (source !== undefined) return { ok: true, source }

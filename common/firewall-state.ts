@@ -13,7 +13,7 @@ import { VERSION } from './version.ts'
  */
 export type FirewallState = {
   readonly version: 1
-  /** `enforce`: the real endpoint is refused; `audit`: only counted; `remove`: nothing of ours is there. */
+  /** `enforce`: packets to the real endpoint are refused; `audit`: only counted; `remove`: there are no rules of ours. */
   readonly mode: 'enforce' | 'audit' | 'remove'
   readonly backend: string
   /** Whether the rules were read back from the kernel and are correct. */
@@ -55,7 +55,7 @@ export async function whyUnguarded(directory: string, now: number): Promise<stri
 }
 
 /** Why this release cannot read the guard's report, however well the node is guarded; undefined if it can. */
-export async function whyNotUnderstood(directory: string): Promise<string | undefined> {
+export async function whyUnreadable(directory: string): Promise<string | undefined> {
   const read = await readReport(directory)
   return !read.ok && read.isForeign ? read.detail : undefined
 }

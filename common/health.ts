@@ -29,7 +29,7 @@ const JSON_TYPE = 'application/json'
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
 /**
- * The server; the caller listens and closes. `/livez` answers while the event loop turns.
+ * Creates the server; the caller listens and closes. `/livez` answers as long as the event loop runs.
  *
  * @param health `metrics` gives Prometheus' text exposition format
  */
@@ -58,7 +58,7 @@ export function healthServer(health: {
         return send(404, JSON_TYPE, '{"error":"there are /livez, /readyz and /metrics"}\n')
     }
   })
-  boundedConnections({ max: MAX_CONNECTIONS, evict: foreignFirst }).watch(server)
+  boundedConnections({ max: MAX_CONNECTIONS, evict: remoteFirst }).watch(server)
   return server
 }
 
@@ -91,7 +91,7 @@ export function serveHealth(server: Server, port: number, log: Logger): () => vo
  * Every pod in the cluster can connect here: if the limit is reached, the connection of another host that has been idle longest is closed, and
  * one over loopback (the gate, a probe in the pod) only when there is nothing else.
  */
-const foreignFirst: Eviction = (open) => {
+const remoteFirst: Eviction = (open) => {
   const all = [...open]
   return all.find(({ socket }) => !isLoopback(socket.remoteAddress)) ?? all[0]
 }

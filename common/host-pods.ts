@@ -1,11 +1,11 @@
 /**
- * The file in which the broker tells the firewall which pods of this node are on the host network, and which of them
+ * The file in which the broker reports to the firewall which pods of this node are on the host network, and which of them
  * may use the node's role: the firewall has no access to the Kubernetes API.
  */
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from './errors.ts'
-import { readBounded } from './read-bounded.ts'
+import { readBoundedFile } from './read-bounded.ts'
 import { type Failed, failed } from './result.ts'
 
 /** A pod on the host network. */
@@ -26,7 +26,7 @@ const MAX_BYTES = 1024 * 1024
 const UID = /^[0-9a-f](?:[0-9a-f-]{0,62}[0-9a-f])?$/
 const NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/
 
-/** Whether this can be the uid of a pod, as it stands in the name of a cgroup. */
+/** Whether this can be the uid of a pod, as in the name of a cgroup. */
 export const isPodUid = (text: string) => UID.test(text)
 
 /** Replaces the list; a reader never sees half of it. Of more than {@link MAX_HOST_PODS}, those that are allowed come first. */
@@ -42,17 +42,17 @@ export async function readHostPods(
   directory: string,
 ): Promise<{ readonly ok: true; readonly pods: readonly HostPod[] } | Failed> {
   try {
-    return listOf(JSON.parse(await readBounded(join(directory, FILE), MAX_BYTES)))
+    return listOf(JSON.parse(await readBoundedFile(join(directory, FILE), MAX_BYTES)))
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT'
-      ? failed('the broker has not told which pods of this node are on the host network: look at its log')
+      ? failed('the broker has not reported which pods of this node are on the host network: look at its log')
       : failed(
           `the broker's list of pods on the host network cannot be read (${messageOf(error)}): look at the broker's log`,
         )
   }
 }
 
-/** Either each entry is as it should be, or the list is worth nothing. */
+/** The pods of a list. @throws if any entry is not valid: then none of them counts */
 function listOf(value: unknown): { readonly ok: true; readonly pods: readonly HostPod[] } {
   const { version, pods } = (value ?? {}) as { version?: unknown; pods?: unknown }
   if (version !== SHAPE) throw new Error('it is of another release')

@@ -31,7 +31,7 @@ const HEAD = 4096
  * One HTTP exchange over node:http, which takes a private CA, a client certificate and an agent, as fetch does not.
  *
  * @throws {TooLargeError} for an answer larger than allowed
- * @throws if no whole answer came in time; any status is an answer
+ * @throws if no complete answer came in time; an answer with any status is returned
  */
 export async function httpRequest(url: URL, options: HttpOptions): Promise<HttpReply> {
   const { timeoutMs, maxBytes, body, ...rest } = options
@@ -70,7 +70,7 @@ export function open(url: URL, options: RequestOptions, body?: string): Promise<
     resolve(response)
   })
   request.on('error', (error: NodeJS.ErrnoException) => {
-    // After the answer has begun, as when a watch is cut, it is the reader's to notice.
+    // Once the answer has begun, as when a watch is cut, the reader of the body gets the error.
     const isClosed = error.code === 'ECONNRESET' || error.code === 'EPIPE'
     const wasGivenUp = !answered && request.reusedSocket && isClosed
     if (wasGivenUp && (options.method ?? 'GET') === 'GET') resolve(open(url, options))

@@ -1,7 +1,7 @@
 /**
  * The pod's identity as the injector writes it into the sidecar container's `env`, where the API server never
- * lets it change. The broker believes these and demands that the annotations agree: annotations alone can be
- * patched on a living pod, also through `pods/status` and `pods/binding`.
+ * lets it change. The broker trusts these and requires the annotations to agree: annotations alone can be
+ * patched on a running pod, also through `pods/status` and `pods/binding`.
  */
 import { KEYS } from './keys.ts'
 
@@ -53,17 +53,17 @@ export function identityOfAnnotations(
   }
 }
 
-/** The identity of a pod that does not name a role itself, and whose service account names this one. */
+/** The identity with the role of the service account, if the pod does not name a role itself. */
 export function withAccountRole(identity: PodIdentity, role: string | undefined): PodIdentity {
   if (identity.source !== 'default' || role === undefined) return identity
   return { ...identity, source: 'service-account', role }
 }
 
 /**
- * The identity that a pod's annotations name, given the frozen one: they say nothing about a role that came from the service account, and
- * the current annotation of the account does not matter.
+ * The identity in a pod's annotations, to be compared with the frozen one. A role that came from the service account is taken from the frozen
+ * one, since the pod's annotations do not contain it, and the current annotation of the account does not matter.
  */
-export function statedIdentity(
+export function annotatedIdentity(
   annotations: Readonly<Record<string, string>> | undefined,
   roleKey: string,
   frozen: PodIdentity | undefined,

@@ -55,7 +55,7 @@ export const ACCOUNT_ROLE_KEY = 'eks.amazonaws.com/role-arn'
  */
 export const ADMISSION_FORMAT = 'pod2iam.dev/admission-format'
 
-/** The value of the namespace label {@link KEYS.hostNetwork} that means something. */
+/** The only value of the namespace label {@link KEYS.hostNetwork} that has an effect. */
 export const HOST_NETWORK_ALLOWED = 'allowed'
 
 /** Values of the namespace label {@link KEYS.injection} that opt a namespace in. */

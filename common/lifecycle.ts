@@ -2,10 +2,10 @@
 const GRACE_MS = 900
 
 /**
- * Runs `stop` once on SIGTERM or SIGINT and exits 0, at the latest after the grace: what is still open then is not
- * worth keeping a pod's termination waiting.
+ * Runs `stop` once on SIGTERM or SIGINT and exits with 0, at the latest after the grace period: what is still open then must not
+ * delay the termination of a pod.
  *
- * @param graceMs default 900
+ * @param graceMs the grace period, milliseconds; 900 by default
  */
 export function onTerminate(stop: () => Promise<void> | void, graceMs = GRACE_MS): void {
   let stopping = false

@@ -14,14 +14,14 @@ type Waiting = { readonly line: string; readonly kind: LineKind; missing: Loss }
 const NO_BYTES = new Uint8Array()
 
 /**
- * Where a line becomes bytes. Not `Buffer.from(line)`: that comes out of Node's pool, whose slabs live until a full
+ * The buffer in which a line is encoded. Not `Buffer.from(line)`: that comes from Node's pool, whose slabs live until a full
  * collection, 1 MiB of every sidecar after 5,000 lines.
  */
 const scratch = Buffer.alloc(4096)
 /** Bytes of UTF-8 for one UTF-16 unit, at most. */
 const MAX_BYTES = 3
 
-/** A line's bytes, good until the next line. */
+/** A line's bytes, valid until the next call. */
 function bytesOf(line: string): Uint8Array {
   if (line.length * MAX_BYTES > scratch.length) return Buffer.from(line)
   return scratch.subarray(0, scratch.write(line))
@@ -34,7 +34,7 @@ const NOTHING: Loss = { lines: 0, audit: 0 }
  * @param deps.lossLine the line that replaces lost lines
  * @param deps.capacity characters that may wait
  * @param deps.onLost called for each line that is lost
- * @param deps.tryLater asks for `drain` some time later
+ * @param deps.tryLater schedules a call of `drain`
  */
 export function lineWriter(deps: {
   readonly writeSome: (bytes: Uint8Array) => number
@@ -45,12 +45,12 @@ export function lineWriter(deps: {
 }) {
   const { writeSome, lossLine, capacity, onLost, tryLater } = deps
   const queue = new LineQueue(capacity, onLost)
-  /** What is left of a line that was taken in part: it goes before anything else, or two lines would be one. */
+  /** The rest of a line that was written in part. It is written before anything else, since otherwise two lines would become one. */
   let rest: Uint8Array = NO_BYTES
 
   const writeRest = (): boolean => {
     while (rest.length > 0) {
-      const taken = taking(writeSome, rest)
+      const taken = bytesTaken(writeSome, rest)
       if (taken === 0) return false
       rest = after(rest, taken)
     }
@@ -59,7 +59,7 @@ export function lineWriter(deps: {
   /** Whether a line was taken, as a whole or in part: the rest of it is then written first. */
   const put = (line: string): boolean => {
     const bytes = bytesOf(line)
-    const taken = taking(writeSome, bytes)
+    const taken = bytesTaken(writeSome, bytes)
     if (taken === 0) return false
     // The rest outlives the next line, which is written over these bytes.
     rest = taken < bytes.length ? Uint8Array.from(bytes.subarray(taken)) : NO_BYTES
@@ -84,12 +84,12 @@ export function lineWriter(deps: {
       if (!taken) queue.keep(line, kind)
       if (!taken || rest.length > 0) tryLater()
     },
-    /** Writes what waits as far as there is room; true when nothing waits any more. */
+    /** Writes the lines that wait as far as there is space; returns whether none waits any more. */
     drain,
   }
 }
 
-/** The lines that wait, in their order, with what is missing before each of them and behind the last. */
+/** The lines that wait, in their order, with the losses before each of them and after the last. */
 class LineQueue {
   readonly #waiting: Waiting[] = []
   readonly #countOf = new Map<LineKind, number>(LINE_KINDS.map((kind) => [kind, 0]))
@@ -128,7 +128,7 @@ class LineQueue {
   /** Appends a line; if there is no space for it, the least important line is dropped, which may be this one. */
   keep(line: string, kind: LineKind): void {
     while (this.#size + line.length > this.#capacity) {
-      if (line.length <= this.#capacity && this.#makeRoom(kind)) continue
+      if (line.length <= this.#capacity && this.#evict(kind)) continue
       this.#missingBehind = plus(this.#missingBehind, lossOf(kind))
       this.#onLost(kind)
       return
@@ -139,8 +139,8 @@ class LineQueue {
     this.#countOf.set(kind, (this.#countOf.get(kind) ?? 0) + 1)
   }
 
-  /** Lets go of the oldest line of the least important kind, where that is less important than `kind`. */
-  #makeRoom(kind: LineKind): boolean {
+  /** Drops the oldest line of the least important kind, if that is less important than `kind`; returns whether it did. */
+  #evict(kind: LineKind): boolean {
     const least = LINE_KINDS.find((each) => (this.#countOf.get(each) ?? 0) > 0)
     if (least === undefined || LINE_KINDS.indexOf(least) >= LINE_KINDS.indexOf(kind)) return false
     const index = this.#waiting.findIndex((each) => each.kind === least)
@@ -156,7 +156,7 @@ class LineQueue {
 }
 
 /** Number of bytes written; 0 if the output is full or closed. */
-function taking(writeSome: (bytes: Uint8Array) => number, bytes: Uint8Array): number {
+function bytesTaken(writeSome: (bytes: Uint8Array) => number, bytes: Uint8Array): number {
   try {
     return writeSome(bytes)
   } catch {

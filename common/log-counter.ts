@@ -2,7 +2,7 @@ import { Counter, type Registry } from 'prom-client'
 import { LINES_LOST_HELP, linesLost } from './log-output.ts'
 
 /** Shows in `registry` how many log lines were lost; for the processes that have prom-client. Its label: `kind`. */
-export function countLostLines(registry: Registry, name: string): void {
+export function registerLostLines(registry: Registry, name: string): void {
   new Counter({
     name,
     help: LINES_LOST_HELP,

@@ -21,7 +21,7 @@ const END = { step: 5, tries: 12 }
 
 const lost = Object.fromEntries(LINE_KINDS.map((kind) => [kind, 0])) as Record<LineKind, number>
 
-/** What the metrics `…_log_lines_lost_total` say. */
+/** Help text of the metrics `…_log_lines_lost_total`. */
 export const LINES_LOST_HELP =
   'Log lines lost since the start because the output was not read, by kind: their level, or audit.'
 
@@ -38,7 +38,7 @@ export function stdoutLogger(component: string, level: LogLevel): Logger {
  * important are dropped, and as soon as there is space again, a line in their place says how many were.
  */
 export function stdoutLines(component: string, capacity: number): LineWriter {
-  const fd = withoutWaiting()
+  const fd = nonBlockingStdout()
   let failures = 1
   let timer: NodeJS.Timeout | undefined
   const lines = lineWriter({
@@ -62,7 +62,7 @@ export function stdoutLines(component: string, capacity: number): LineWriter {
     ).unref()
   }
   process.on('exit', () => {
-    for (let tries = 0; !lines.drain() && tries < END.tries; tries++) stand(END.step)
+    for (let tries = 0; !lines.drain() && tries < END.tries; tries++) block(END.step)
   })
   return lines
 }
@@ -80,16 +80,16 @@ function lossLine(component: string, { lines, audit }: Loss): string {
 }
 
 /** Blocks this thread, which has nothing else left to do. */
-function stand(milliseconds: number): void {
+function block(milliseconds: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds)
 }
 
 /**
- * Standard output as something that never blocks. A pipe or a terminal is opened once more, because O_NONBLOCK belongs to the
+ * A descriptor of standard output on which writes never block. A pipe or a terminal is opened once more, because O_NONBLOCK belongs to the
  * open file, which other processes of the container share. A socket cannot be opened, nor can what belongs to another user:
  * there Node sets the flag when `process.stdout` is first used. A file never has a writer wait for a reader.
  */
-function withoutWaiting(): number {
+function nonBlockingStdout(): number {
   try {
     const kind = fstatSync(STDOUT)
     if (kind.isFile()) return STDOUT
@@ -99,9 +99,9 @@ function withoutWaiting(): number {
         constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY,
       )
   } catch {
-    // As for a socket.
+    // Handled like a socket.
   }
-  // Kept from being collected by `process`: its end would close the descriptor.
+  // `process` keeps the stream from being garbage-collected, which would close the descriptor.
   void process.stdout
   return STDOUT
 }

@@ -9,7 +9,7 @@
 export const LOG_LEVELS = ['debug', 'info', 'warn', 'error'] as const
 export type LogLevel = (typeof LOG_LEVELS)[number]
 
-/** Kinds of lines, from the least important, which is dropped first. `audit`: who got or was refused what, marked by `audit: true`. */
+/** Kinds of lines, from the least important, which is dropped first. `audit`: records who got or was refused what; marked by `audit: true`. */
 export const LINE_KINDS = [...LOG_LEVELS, 'audit'] as const
 export type LineKind = (typeof LINE_KINDS)[number]
 

@@ -11,7 +11,7 @@ const CAPACITY = 256 * 1024
  */
 export function pinoLogger(component: string, level: LogLevel): Logger {
   const lines = stdoutLines(component, CAPACITY)
-  // pino hands each line over before the next is begun: what is logged at a time is of one call.
+  // pino writes each line before the call returns, so that this kind is that of the line being written.
   let kind: Parameters<typeof lines.write>[1] = level
   const log = pino(
     {

@@ -1,5 +1,5 @@
 /**
- * May a namespace use a role? One judgement for admission (injector) and for issuance (broker).
+ * Decides whether a namespace may use a role, both for admission (injector) and for issuance (broker).
  *
  * Two dialects are read from the namespace's annotations: kube2iam's `allowed-roles` (JSON array of globs or
  * regexps) and kiam's `permitted` (one regexp on the full ARN). Where both exist both must allow; where neither
@@ -14,7 +14,7 @@ import { quote, type Role } from './role.ts'
 
 /** The operator's side of the policy. */
 export type PolicySettings = {
-  /** `--namespace-restrictions`; off: every role passes, but for {@link permittedRoles}. */
+  /** `--namespace-restrictions`; off: every role is allowed that {@link permittedRoles} allow. */
   readonly restrictions: boolean
   /** `--namespace-restriction-format`: how entries of `allowed-roles` are read. */
   readonly format: 'glob' | 'regexp'
@@ -49,7 +49,7 @@ const ALLOWED: Judgement = { ok: true }
  *
  * @param role the resolved role
  * @param namespace name and annotations of the pod's namespace, as they are now
- * @returns allowed, or one sentence that says what to change
+ * @returns `ok`, or one sentence that says what to change
  */
 export function judgeRole(
   role: Role,
@@ -97,7 +97,7 @@ export function judgeAccount(
   return judgeAllowedRoles(role, owner, list, settings)
 }
 
-/** @param owner of the annotation, as it is written in a sentence */
+/** @param owner of the annotation, as it appears in a sentence */
 function judgeAllowedRoles(role: Role, owner: string, text: string, settings: PolicySettings): Judgement {
   const where = `annotation ${KEYS.allowedRoles} of ${owner}`
   const patterns = parsePatterns(text)
@@ -171,16 +171,16 @@ function regexpAllows(pattern: string, arn: string, base: string | undefined): M
 }
 
 // Results, not compiled patterns: one pattern's automaton may grow to megabytes.
-const remembered = new BoundedMap<string, Match>(MAX_REMEMBERED)
+const results = new BoundedMap<string, Match>(MAX_REMEMBERED)
 
 /** True when `prefix` and a match of the whole `pattern` make up `text`; `matches` anchors every alternative. */
 function fullMatch(pattern: string, prefix: string, text: string): Match {
   if (pattern.length > MAX_PATTERN_LENGTH || !isCheap(pattern)) return 'invalid'
   // Neither a cheap pattern nor an ARN holds a line feed.
   const key = `${pattern}\n${prefix}\n${text}`
-  const result = remembered.get(key) ?? compileAndMatch(pattern, prefix, text)
+  const result = results.get(key) ?? compileAndMatch(pattern, prefix, text)
   // Also where it was known, so that the least recently used result is forgotten first.
-  remembered.set(key, result)
+  results.set(key, result)
   return result
 }
 

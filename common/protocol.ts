@@ -1,5 +1,5 @@
 /**
- * What sidecar and broker say to each other. `/v1` is additive only: a broker serves every sidecar of `/v1`,
+ * The protocol between sidecar and broker. `/v1` is additive only: a broker serves every sidecar of `/v1`,
  * because the pods of a StatefulSet outlive releases.
  */
 
@@ -42,7 +42,7 @@ export type PodBody = {
 
 /**
  * Every refusal's code, with its HTTP status and what it means for a sidecar:
- * `refused` is definitive until a person changes something, `none` is "this pod has no role", `retry` passes.
+ * `refused` is definitive until a person changes something, `none` means that the pod has no role, `retry` is temporary.
  */
 export const PROBLEMS = {
   'token-missing': { status: 401, meaning: 'retry' },

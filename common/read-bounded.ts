@@ -1,8 +1,12 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 
-/** Reads a file that another process may write: it can make the reader neither wait nor read for ever, nor follow a link. */
-export async function readBounded(file: string, maxBytes: number): Promise<string> {
+/**
+ * Reads a file that another process may write, which can make the reader neither wait nor read for ever, nor follow a link.
+ *
+ * @throws if the file cannot be read, is not a regular file or has more than `maxBytes`
+ */
+export async function readBoundedFile(file: string, maxBytes: number): Promise<string> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW)
   try {
     const stat = await handle.stat()

@@ -1,6 +1,6 @@
 /**
- * Settings of a process: every one is a flag `--like-this` with the environment variable `POD2IAM_LIKE_THIS` as
- * its equal (the flag wins). All mistakes are collected and reported together, one sentence each.
+ * Settings of a process: each is a flag `--like-this` or the environment variable `POD2IAM_LIKE_THIS`
+ * (the flag wins). All mistakes are collected and reported together, one sentence each.
  */
 import { parseArgs } from 'node:util'
 import { VERSION } from './version.ts'
@@ -11,7 +11,7 @@ export type Setting<T> = {
   /** Undefined: required. */
   readonly fallback: (() => T) | undefined
   /** Default as text, for the help. */
-  readonly shown: string
+  readonly shownDefault: string
   readonly help: string
   /** May be given several times; values are joined with commas before parsing. */
   readonly repeatable?: boolean
@@ -36,20 +36,20 @@ export function text(fallback: string | undefined, help: string): Setting<string
   return {
     parse: (value) => value,
     fallback: fallback === undefined ? undefined : () => fallback,
-    shown: fallback ?? 'required',
+    shownDefault: fallback ?? 'required',
     help,
   }
 }
 
-/** Text that may be absent. */
+/** A text that may be absent. */
 export const optional = (help: string) => optionally(help, (value) => value)
 
-/** What `parse` makes of a text that may be absent. */
+/** A text that may be absent, parsed by `parse`; an empty text counts as absent. */
 export function optionally<T>(help: string, parse: (text: string) => T): Setting<T | undefined> {
   return {
     parse: (value) => (value === '' ? undefined : parse(value)),
     fallback: () => undefined,
-    shown: 'none',
+    shownDefault: 'none',
     help,
   }
 }
@@ -58,7 +58,7 @@ export function oneOf<const T extends string>(values: readonly T[], fallback: T,
   const parse = (value: string) =>
     values.find((known) => known === value) ??
     invalid(`must be one of ${values.join(', ')}, not ${JSON.stringify(value)}`)
-  return { parse, fallback: () => fallback, shown: fallback, help }
+  return { parse, fallback: () => fallback, shownDefault: fallback, help }
 }
 
 export function flag(fallback: boolean, help: string): Setting<boolean> {
@@ -68,7 +68,7 @@ export function flag(fallback: boolean, help: string): Setting<boolean> {
       : value === 'false'
         ? false
         : invalid(`must be true or false, not ${JSON.stringify(value)}`)
-  return { parse, fallback: () => fallback, shown: String(fallback), help, boolean: true }
+  return { parse, fallback: () => fallback, shownDefault: String(fallback), help, boolean: true }
 }
 
 /** A whole number within bounds, both included. */
@@ -83,7 +83,7 @@ export function whole(
       ? number
       : invalid(`must be a whole number from ${least} to ${most}`)
   }
-  return { parse, fallback: () => fallback, shown: String(fallback), help }
+  return { parse, fallback: () => fallback, shownDefault: String(fallback), help }
 }
 
 export const port = (fallback: number, help: string) => whole(fallback, [1, 65535], help)
@@ -100,7 +100,7 @@ export function duration(fallback: string | undefined, help: string): Setting<nu
   return {
     parse,
     fallback: () => (fallback === undefined ? undefined : parse(fallback)),
-    shown: fallback ?? 'none',
+    shownDefault: fallback ?? 'none',
     help,
   }
 }
@@ -115,7 +115,13 @@ export function list(
     const entries = value.split(',').map((entry) => entry.trim())
     return entries.filter((entry) => entry !== '').map(each)
   }
-  return { parse, fallback: () => fallback, shown: fallback.join(',') || 'none', help, repeatable: true }
+  return {
+    parse,
+    fallback: () => fallback,
+    shownDefault: fallback.join(',') || 'none',
+    help,
+    repeatable: true,
+  }
 }
 
 /** `brokerUrl` → `broker-url`. */
@@ -131,7 +137,7 @@ export function variableNames(spec: Readonly<Record<string, unknown>>): string[]
  * Reads settings.
  *
  * @param spec settings by camelCase name
- * @param source arguments (without node and script) and environment; `strangers: 'ignored'` for the arguments of another
+ * @param source arguments (without node and script) and environment; `unknownFlags: 'ignored'` for the arguments of another
  *   process, which may be of another release
  * @returns the settings, or every mistake as a sentence
  */
@@ -140,14 +146,14 @@ export function parseSettings<S extends Record<string, Setting<unknown>>>(
   source: {
     readonly argv: readonly string[]
     readonly env: Readonly<Record<string, string | undefined>>
-    readonly strangers?: 'ignored'
+    readonly unknownFlags?: 'ignored'
   },
 ):
   | { readonly ok: true; readonly settings: Settings<S> }
   | { readonly ok: false; readonly errors: readonly string[] } {
   const byFlag = new Map(Object.entries(spec).map(([name, setting]) => [kebab(name), setting]))
-  const { flags, errors, strangers } = readFlags(source.argv, byFlag)
-  if (source.strangers !== 'ignored') errors.unshift(...strangers)
+  const { flags, errors, unknown } = readFlags(source.argv, byFlag)
+  if (source.unknownFlags !== 'ignored') errors.unshift(...unknown)
   const settings: Record<string, unknown> = {}
   for (const [name, setting] of Object.entries(spec)) {
     const flagName = kebab(name)
@@ -169,9 +175,9 @@ export function parseSettings<S extends Record<string, Setting<unknown>>>(
 }
 
 function readFlags(argv: readonly string[], byFlag: ReadonlyMap<string, Setting<unknown>>) {
-  const [errors, strangers]: [string[], string[]] = [[], []]
+  const [errors, unknown]: [string[], string[]] = [[], []]
   // The first use of parseArgs loads it, 2 ms of every sidecar's start; containers are configured by environment.
-  if (argv.length === 0) return { flags: new Map<string, string>(), errors, strangers }
+  if (argv.length === 0) return { flags: new Map<string, string>(), errors, unknown }
   const options = Object.fromEntries(
     [...byFlag].map(([name, { boolean }]) => [
       name,
@@ -189,7 +195,7 @@ function readFlags(argv: readonly string[], byFlag: ReadonlyMap<string, Setting<
   for (const token of tokens) {
     const setting = token.kind === 'option' ? byFlag.get(token.name) : undefined
     if (token.kind !== 'option' || setting === undefined) {
-      strangers.push(`${JSON.stringify(argv[token.index])} is not a setting; --help lists them.`)
+      unknown.push(`${JSON.stringify(argv[token.index])} is not a setting; --help lists them.`)
       continue
     }
     const { name, value = setting.boolean ? 'true' : '', inlineValue } = token
@@ -201,7 +207,7 @@ function readFlags(argv: readonly string[], byFlag: ReadonlyMap<string, Setting<
     if (earlier !== undefined && !setting.repeatable) errors.push(`--${name} is given twice.`)
     flags.set(name, earlier === undefined ? value : `${earlier},${value}`)
   }
-  return { flags, errors, strangers }
+  return { flags, errors, unknown }
 }
 
 /**
@@ -226,9 +232,9 @@ function exitWith(code: number, message: string): never {
 }
 
 function helpText(title: string, spec: Record<string, Setting<unknown>>): string {
-  const lines = Object.entries(spec).map(([name, { help, shown }]) => {
+  const lines = Object.entries(spec).map(([name, { help, shownDefault }]) => {
     const flagName = kebab(name)
-    return `  --${flagName.padEnd(30)} ${help} (${envName(flagName)}; default: ${shown})`
+    return `  --${flagName.padEnd(30)} ${help} (${envName(flagName)}; default: ${shownDefault})`
   })
   return [`${title} ${VERSION}`, '', 'Settings (a flag wins over its environment variable):', ...lines].join(
     '\n',

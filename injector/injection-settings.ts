@@ -6,12 +6,12 @@ import {
   parseResources,
   type ResourceList,
   SIDECAR_RESOURCES,
-} from './pod/resources.ts'
+} from './resources/resources.ts'
 import { INJECTION_SPEC } from './settings.ts'
 
 type Given = Settings<typeof INJECTION_SPEC>
 
-/** Those that are used only as what is parsed of them. */
+/** Settings of which only the parsed values are used. */
 type Parsed =
   | 'sidecarResources'
   | 'sidecarResourcesMax'
@@ -26,24 +26,24 @@ export type InjectionSettings = Omit<Given, Parsed> & {
   readonly resourcesMax: ResourceList
   readonly policy: PolicySettings
   /**
-   * Whether pods can have what release 0.1.0 does not know, for web identity, container credentials and session policies: not while a
-   * replica of it serves, which refuses what it does not write itself.
+   * Whether pods can have fields that release 0.1.0 does not know, for web identity, container credentials and session policies: not while
+   * a replica of that release serves, since it refuses everything that it does not write itself.
    */
-  readonly writesNewForms: boolean
+  readonly mayWriteNewFields: boolean
   /** Lists of replicas with other settings, while they exist: what they chose for a pod is accepted too. */
   readonly otherCredentialSources: readonly (readonly CredentialSource[])[]
   /** Role keys of replicas with other settings, while they exist: a pod annotated with one of these also asks for a role. */
   readonly otherRoleKeys: readonly string[]
   /** Annotation by which a service account names the role of its pods; undefined: roles do not come from there. */
   readonly serviceAccountKey: string | undefined
-  /** The same of replicas with other settings, while they exist: what they made of a pod is right, too. */
+  /** The keys of replicas with other settings, while they exist: pods that they mutated are accepted, too. */
   readonly otherServiceAccountKeys: readonly (string | undefined)[]
   /** Images that other replicas are configured with: their repositories are trusted like our own. */
   readonly otherSidecarImages: readonly string[]
   readonly otherNodeGuardImages: readonly string[]
 }
 
-/** Extracts them from the process's settings, which must have no mistakes (`settingMistakes`). */
+/** Extracts these settings from those of the process, which must have no mistakes (`settingMistakes`). @throws for invalid `--sidecar-resources` */
 export function injectionSettings(settings: Given): InjectionSettings {
   // The process has further settings, in which replicas may differ.
   const given = Object.keys(INJECTION_SPEC).map((name) => [name, settings[name as keyof Given]])
@@ -63,7 +63,7 @@ export function injectionSettings(settings: Given): InjectionSettings {
     resources: own.resources,
     resourcesMax,
     policy: { restrictions, format, base, permittedRoles },
-    writesNewForms: true,
+    mayWriteNewFields: true,
     otherCredentialSources: [],
     otherRoleKeys: [],
     serviceAccountKey: settings.serviceAccountRoles ? settings.serviceAccountRoleKey : undefined,

@@ -25,6 +25,14 @@ export function nameOf(object: unknown): string {
   return typeof name === 'string' ? name : ''
 }
 
+/** An object whose members are all texts, such as labels; empty where the value is no object, undefined where another kind of member is in it. */
+export function textMembers(value: unknown): Readonly<Record<string, string>> | undefined {
+  const members = objectOf(value)
+  return Object.values(members).every((one) => typeof one === 'string')
+    ? (members as Readonly<Record<string, string>>)
+    : undefined
+}
+
 /** Whether two JSON values are equal, regardless of the order of members. */
 export function sameJson(a: Json | undefined, b: Json | undefined): boolean {
   if (a === b) return true

@@ -1,11 +1,13 @@
 /** The injector: the admission webhooks that add the sidecar to an annotated pod and make sure that it stays. */
 import { hostname } from 'node:os'
+import { systemClock } from '../common/clock.ts'
 import { messageOf } from '../common/errors.ts'
-import { healthServer, type Readiness } from '../common/health.ts'
+import { healthServer } from '../common/health.ts'
 import { onTerminate } from '../common/lifecycle.ts'
 import { pinoLogger } from '../common/pino-log.ts'
 import { settingsOrExit } from '../common/settings.ts'
 import { VERSION } from '../common/version.ts'
+import { fairQueue } from './admission/fair-queue.ts'
 import { warmUp } from './admission/warm-up.ts'
 import { webhooks } from './admission/webhook.ts'
 import type { ServingCertificate } from './certificates/files.ts'
@@ -16,9 +18,9 @@ import { accountLookup } from './kubernetes/account-lookup.ts'
 import { watchReachability } from './kubernetes/api-reachability.ts'
 import { namespaceLookup } from './kubernetes/namespace-lookup.ts'
 import { injectorMetrics } from './metrics.ts'
-import { ENDING_MS, MAX_ACCEPTING } from './server/drain.ts'
-import { fairTurns } from './server/fair-turns.ts'
+import { readinessOf } from './readiness.ts'
 import { type WebhookServer, webhookServer } from './server/https.ts'
+import { ENDING_MS, MAX_ACCEPTING } from './server/shutdown.ts'
 import {
   type CertificateOrigin,
   certificateOrigin,
@@ -34,48 +36,37 @@ const TITLE = 'pod2iam injector'
 async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const log = pinoLogger('injector', settings.logLevel)
   const metrics = injectorMetrics()
-  const { direct, brief, patient } = await apiServer(settings.kubeconfig, log)
+  const { forReviews, forWarnings, background } = await apiServer(settings.kubeconfig, log)
   warmUp(settings.roleKey)
-  const clock = () => performance.now()
+  const clock = systemClock.monotonic
   const own = injectionSettings(settings)
-  const watches = startWatches(settings, own, { kube: patient, log, metrics }, hostname())
+  const watches = startWatches(settings, own, { kube: background, log, metrics }, hostname())
   const answers = webhooks({
     settings: watches.peers.settings,
-    lookup: namespaceLookup(direct),
-    accounts: accountLookup(direct),
-    limits: namespaceLimits(brief, clock, log),
+    lookup: namespaceLookup(forReviews),
+    accounts: accountLookup(forReviews),
+    limits: namespaceLimits(forWarnings, clock, log),
     metrics,
     log,
     clock,
-    turns: fairTurns(clock),
+    turns: fairQueue(clock),
   })
+  const certificates = await certificateSource(origin, forReviews, log)
+  certificates.follow(({ notAfter }) => metrics.certificateNotAfter(notAfter))
+  if (origin.kind === 'authority') metrics.bundleInSync(certificates.bundleInSync)
+  const api = watchReachability(forReviews)
 
-  const serving: { certificate?: ServingCertificate; server?: WebhookServer } = {}
-  const first = Promise.withResolvers<ServingCertificate>()
-  const onCertificate = (certificate: ServingCertificate) => {
-    serving.certificate = certificate
-    metrics.certificateNotAfter(certificate.notAfter)
-    serving.server?.setCertificate(certificate)
-    first.resolve(certificate)
-  }
-  const source = await certificateSource(origin, direct, onCertificate, log)
-  if (origin.kind === 'authority') metrics.bundleInSync(source.bundleInSync)
-  const api = watchReachability(direct)
-  let draining = false
-  const readiness = (): Readiness => {
-    const untrusted = source.problem()
-    const unreachable = api.problem()
-    const { certificate, server } = serving
-    if (draining) return { ready: false, code: 'draining' }
-    if (untrusted !== undefined) return { ready: false, code: 'certificate-not-ready', detail: untrusted }
-    if (server === undefined || certificate === undefined) return { ready: false, code: 'starting' }
-    if (certificate.notAfter < Date.now()) return { ready: false, code: 'certificate-expired' }
-    if (unreachable !== undefined)
-      return { ready: false, code: 'api-server-unreachable', detail: unreachable }
-    // Before it knows the other replicas it could write what one of them refuses.
-    if (!watches.peers.isSettled()) return { ready: false, code: 'looking-for-replicas' }
-    return { ready: true, code: 'ready' }
-  }
+  let server: WebhookServer | undefined
+  let isDraining = false
+  const readiness = () =>
+    readinessOf({
+      isDraining,
+      untrusted: certificates.problem(),
+      isServing: server !== undefined,
+      notAfter: certificates.current()?.notAfter,
+      unreachable: api.problem(),
+      knowsReplicas: watches.peers.isSettled(),
+    })
   const health = healthServer({ readiness, metrics: metrics.text })
   await new Promise<void>((resolve, reject) => {
     health.once('error', reject).listen(settings.healthPort, resolve)
@@ -83,21 +74,20 @@ async function run(settings: InjectorSettings, origin: CertificateOrigin) {
   const acceptMs = settings.drainSeconds * 1000
   onTerminate(
     async () => {
-      draining = true
-      source.stop()
+      isDraining = true
+      certificates.stop()
       api.stop()
       log.info('draining')
-      await serving.server?.drain(acceptMs)
+      await server?.drain(acceptMs)
       // Until here it judges reviews, and must know the replicas that take its place.
       watches.stop()
       log.info('drained')
     },
     MAX_ACCEPTING * acceptMs + ENDING_MS + 1000,
   )
-  const server = await webhookServer(answers, await first.promise, { port: settings.port, log })
-  serving.server = server
-  // Another certificate may have come while the server was starting.
-  if (serving.certificate !== undefined) server.setCertificate(serving.certificate)
+  const first = await new Promise<ServingCertificate>(certificates.follow)
+  server = await webhookServer(answers, first, { port: settings.port, log })
+  certificates.follow(server.setCertificate)
   log.info('serving', { version: VERSION, port: settings.port, healthPort: settings.healthPort })
 }
 

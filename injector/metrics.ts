@@ -1,11 +1,11 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
-import { showBuild } from '../common/build-gauge.ts'
+import { registerBuildInfo } from '../common/build-gauge.ts'
 import type { EventOutcome } from '../common/kube/events.ts'
-import { countLostLines } from '../common/log-counter.ts'
+import { registerLostLines } from '../common/log-counter.ts'
 import { VERSION } from '../common/version.ts'
-import type { Reason } from './admission/reasons.ts'
 import type { PeerKind } from './peers/peer.ts'
 import type { PodWatch } from './pod-watch/pod-watch.ts'
+import type { Reason } from './reasons.ts'
 import type { StartupTaint } from './startup-taint/remove.ts'
 
 export type InjectorMetrics = ReturnType<typeof injectorMetrics>
@@ -18,19 +18,6 @@ export function injectorMetrics() {
   const registry = new Registry()
   const gauge = gaugesOf(registry)
   collectDefaultMetrics({ register: registry, prefix: 'pod2iam_' })
-  const reviews = new Counter({
-    name: 'pod2iam_injector_reviews_total',
-    help: 'Admission reviews answered, by webhook, outcome (patch, skip, allow, deny, error) and reason.',
-    labelNames: ['webhook', 'outcome', 'reason'],
-    registers: [registry],
-  })
-  const duration = new Histogram({
-    name: 'pod2iam_injector_review_duration_seconds',
-    help: 'Time from a review read to its answer, the look-up of the namespace included.',
-    labelNames: ['webhook', 'outcome'],
-    buckets: BUCKETS,
-    registers: [registry],
-  })
   const notAfter = new Gauge({
     name: 'pod2iam_injector_certificate_not_after_seconds',
     help: 'End of the serving certificate, seconds since 1970.',
@@ -42,8 +29,8 @@ export function injectorMetrics() {
     labelNames: ['version'],
     registers: [registry],
   }).set({ version: VERSION }, 1)
-  showBuild(registry, 'injector')
-  countLostLines(registry, 'pod2iam_injector_log_lines_lost_total')
+  registerBuildInfo(registry, 'injector')
+  registerLostLines(registry, 'pod2iam_injector_log_lines_lost_total')
   const events = new Counter({
     name: 'pod2iam_injector_events_total',
     help: 'Events on pods, by outcome (sent, there-already, limited, failed).',
@@ -52,10 +39,7 @@ export function injectorMetrics() {
   })
   return {
     /** Counts an answered review; all labels are bounded. */
-    observe(webhook: 'mutate' | 'validate' | 'warn', outcome: string, reason: Reason, seconds: number) {
-      reviews.inc({ webhook, outcome, reason })
-      duration.observe({ webhook, outcome }, seconds)
-    },
+    observe: reviewMetrics(registry),
     /** End of the serving certificate's life, milliseconds since 1970. */
     certificateNotAfter: (milliseconds: number) => notAfter.set(milliseconds / 1000),
     /** Whether the live `caBundle`s are as the built-in authority wants them; called at every scrape. */
@@ -82,6 +66,26 @@ export function injectorMetrics() {
         },
       ),
     text: () => registry.metrics(),
+  }
+}
+
+function reviewMetrics(registry: Registry) {
+  const reviews = new Counter({
+    name: 'pod2iam_injector_reviews_total',
+    help: 'Admission reviews answered, by webhook, outcome (patch, skip, allow, deny, error) and reason.',
+    labelNames: ['webhook', 'outcome', 'reason'],
+    registers: [registry],
+  })
+  const duration = new Histogram({
+    name: 'pod2iam_injector_review_duration_seconds',
+    help: 'Time from a review read to its answer, the look-up of the namespace included.',
+    labelNames: ['webhook', 'outcome'],
+    buckets: BUCKETS,
+    registers: [registry],
+  })
+  return (webhook: 'mutate' | 'validate' | 'warn', outcome: string, reason: Reason, seconds: number) => {
+    reviews.inc({ webhook, outcome, reason })
+    duration.observe({ webhook, outcome }, seconds)
   }
 }
 

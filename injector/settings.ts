@@ -23,15 +23,15 @@ import {
   parseResources,
   type ResourceList,
   SIDECAR_RESOURCES,
-} from './pod/resources.ts'
-import { TOKEN_LIFE } from './pod/token-life.ts'
+} from './resources/resources.ts'
+import { TOKEN_LIFETIME } from './token-lifetime.ts'
 
 export const REDIRECT_MODES = ['nft', 'env'] as const
 export type RedirectMode = (typeof REDIRECT_MODES)[number]
 export const TOKEN_MODES = ['optional', 'required'] as const
 export const GATE_MODES = ['on', 'off'] as const
 export const CONTAINER_MODES = ['on', 'off'] as const
-export const START_MODES = ['auto', 'two-stage'] as const
+const START_MODES = ['auto', 'two-stage'] as const
 
 /** The settings on which decisions depend, which are also all that is read of another replica's command line. */
 export const INJECTION_SPEC = {
@@ -71,8 +71,8 @@ export const INJECTION_SPEC = {
   hostNetworkAnnotated: oneOf(['deny', 'warn'], 'deny', 'for annotated pods on the host network'),
   sidecarLogLevel: oneOf(LOG_LEVELS, 'info', 'log level of sidecars unless annotated'),
   tokenExpirationSeconds: whole(
-    TOKEN_LIFE.usual,
-    [TOKEN_LIFE.least, TOKEN_LIFE.most],
+    TOKEN_LIFETIME.usual,
+    [TOKEN_LIFETIME.least, TOKEN_LIFETIME.most],
     "seconds the sidecar's projected token lives; the API server may make it less",
   ),
   credentialSources,
@@ -171,7 +171,7 @@ export function certificateOrigin(
   )
 }
 
-/** What is wrong between settings, one sentence each. */
+/** Mistakes that the check of each single setting does not find, one sentence each. */
 export function settingMistakes(settings: InjectorSettings): string[] {
   const mistakes: string[] = []
   const origin = certificateOrigin(settings)
@@ -216,6 +216,11 @@ function qualifiedName(value: string): string {
     : invalid('must be a qualified name such as iam.amazonaws.com/role')
 }
 
-function checked<T>(parse: (value: string) => T, fallback: T, shown: string, help: string): Setting<T> {
-  return { parse, fallback: () => fallback, shown, help }
+function checked<T>(
+  parse: (value: string) => T,
+  fallback: T,
+  shownDefault: string,
+  help: string,
+): Setting<T> {
+  return { parse, fallback: () => fallback, shownDefault, help }
 }

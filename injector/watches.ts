@@ -5,9 +5,9 @@ import type { Logger } from '../common/log.ts'
 import type { InjectionSettings } from './injection-settings.ts'
 import type { InjectorMetrics } from './metrics.ts'
 import { noPeers, watchPeers } from './peers/peers.ts'
-import { gateCode } from './pod-watch/gate-code.ts'
 import { podEvents } from './pod-watch/pod-events.ts'
 import { watchPods } from './pod-watch/pod-watch.ts'
+import { readyzCode } from './pod-watch/readyz-code.ts'
 import type { InjectorSettings } from './settings.ts'
 import { removeStartupTaint } from './startup-taint/remove.ts'
 
@@ -34,7 +34,7 @@ export function startWatches(
   metrics.peers(peers.counts)
   const events = podEvents(watchDeps, instance, metrics.event)
   const untouched = new Set(settings.untouchedNamespaces)
-  metrics.podWatch(watchPods(watchDeps, settings.roleKey, events, gateCode, untouched))
+  metrics.podWatch(watchPods(watchDeps, settings.roleKey, events, readyzCode, untouched))
   const { startupTaint: key, nodeGuardNamespace: namespace, nodeGuardSelector: selector } = settings
   if (key !== undefined) metrics.startupTaint(removeStartupTaint(watchDeps, key, { namespace, selector }))
   return {

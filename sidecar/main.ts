@@ -10,7 +10,7 @@ async function main(): Promise<void> {
   const settings = settingsOrExit('pod2iam sidecar', SPEC)
   const log = stdoutLogger('sidecar', settings.logLevel)
   let stop = async () => {}
-  // Before anything else: a container's first process is deaf to signals it does not handle.
+  // Before anything else: the first process of a container ignores signals that it does not handle.
   onTerminate(() => stop())
   try {
     const giveUp = (sentence: string) => void stop().finally(() => fail(sentence))
@@ -20,7 +20,7 @@ async function main(): Promise<void> {
     log.error(`cannot start: ${messageOf(error)}`)
     process.exit(1)
   }
-  spareMemory()
+  disableOptimizingCompilers()
 }
 
 /** The last line is what `kubectl describe pod` shows (FallbackToLogsOnError): a plain sentence, no JSON. */
@@ -30,11 +30,11 @@ function fail(sentence: string): never {
 }
 
 /**
- * What the optimising compilers make is most of what a warm process grows by, and this one answers a few requests a
+ * The output of the optimising compilers is most of the memory by which a warm process grows, and this one answers a few requests a
  * minute. Set after listening: on the command line these flags void Node's built-in code cache, and loading node:v8
  * takes 3 ms (README.md has the numbers).
  */
-function spareMemory(): void {
+function disableOptimizingCompilers(): void {
   const v8 = process.getBuiltinModule('node:v8')
   for (const flag of ['--no-opt', '--no-maglev', '--no-sparkplug']) v8.setFlagsFromString(flag)
 }

@@ -6,14 +6,14 @@ const SLICE_MS = 30_000
 /** The two clocks drift apart by milliseconds an hour; more than this is a step or a suspend. */
 const JUMP_MS = 5_000
 
-export type Repeated = {
-  /** Ends it: a sleeping step is not called again, the result of one under way is ignored. */
+export type Loop = {
+  /** Ends the loop: the step is not called again, and the result of a call under way is ignored. */
   readonly stop: () => void
 }
 
 /**
- * Calls `step` at once, then again after the milliseconds its promise gave, until stopped. After a jump of the wall
- * clock it is called right away: whatever was planned was planned on another time.
+ * Calls `step` at once, then again after the number of milliseconds with which its promise resolved, until stopped. After a jump of the
+ * wall clock it is called at once, since the delay was planned by the earlier time.
  *
  * @param step never rejects
  * @param onJump called with the size of a jump in milliseconds, forward positive
@@ -22,7 +22,7 @@ export function repeat(
   clock: SteadyClock,
   step: () => Promise<number>,
   onJump: (milliseconds: number) => void = () => {},
-): Repeated {
+): Loop {
   let stopped = false
   let cancel = () => {}
 

@@ -67,7 +67,7 @@ function brokerUrl(entry: string): string {
   return url.origin
 }
 
-/** The role as the pod's annotation says it, written into this container's environment by the injector. */
+/** The role as the pod's annotation names it, which the injector wrote into this container's environment. */
 export function annotatedRole(env: Readonly<Record<string, string | undefined>>): string | undefined {
   const role = env[IDENTITY_ENV.role]?.trim()
   return role !== undefined && role.length <= 2048 && /^[\x21-\x7e]+$/.test(role) ? role : undefined

@@ -23,7 +23,7 @@ import { LIMITS, listenOn, type MetadataServer, metadataServer, type OnRefused }
 import { type Exchange, metadataApp } from './imds/app.ts'
 import type { KnownRole } from './imds/iam.ts'
 import { loadTokenKey } from './imds/token-key.ts'
-import type { Repeated } from './repeat.ts'
+import type { Loop } from './repeat.ts'
 import type { SidecarSettings } from './settings.ts'
 import { startOf } from './start/start.ts'
 import { warmUpOf } from './warm-up.ts'
@@ -32,7 +32,7 @@ export type Sidecar = Awaited<ReturnType<typeof startSidecar>>
 
 type SidecarDeps = {
   readonly log: Logger
-  /** The role as the pod's annotation says it. */
+  /** The role as the pod's annotation names it. */
   readonly role: string | undefined
   readonly clock?: SteadyClock
   readonly random?: () => number
@@ -45,7 +45,7 @@ type SidecarDeps = {
 }
 
 /**
- * Starts everything and returns once the ports are bound; rejects when one cannot be. Its `stop` answers the requests that have
+ * Starts everything and resolves once the ports are bound; rejects if one cannot be. `stop` answers the requests that have
  * arrived, closes, and logs a refusal that still stands once more as its last line.
  */
 export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps) {
@@ -62,7 +62,7 @@ export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps)
   // Bound first; after that every step lets the event loop turn, so that an application that is too early gets its
   // answer at once: what follows takes 15 ms the first time.
   const metadataPort = await server.listen(settings.listenPort)
-  const loops: Repeated[] = []
+  const loops: Loop[] = []
   const stop = async () => {
     log.info('stopping')
     for (const loop of loops) loop.stop()
@@ -170,14 +170,14 @@ function serverOf(settings: SidecarSettings, parts: Parts): MetadataServer {
 }
 
 /** Keeps the credentials fresh. */
-function refresh(parts: Parts, askBroker: BrokerClient, metadataPort: number): Repeated {
+function refresh(parts: Parts, askBroker: BrokerClient, metadataPort: number): Loop {
   const { store, metrics, warmUp, selfTest, role, clock, log, random } = parts
   return startRefresher({
     ask: async () => outcomeOf(await askBroker(CREDENTIALS_PATH), clock.now()),
     onOutcome: (outcome) => {
       metrics.refresh(outcome, clock.monotonic())
       if (outcome.kind === 'credentials' || outcome.kind === 'none')
-        void warmUp.run(metadataPort, knownRole(store, role).name, selfTest.way)
+        void warmUp.run(metadataPort, knownRole(store, role).name, selfTest.endpoint)
     },
     ...{ store, clock, log, random },
   })

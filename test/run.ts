@@ -27,7 +27,13 @@ process.env.NODE_COMPILE_CACHE ??= resolve('node_modules/.cache/compiled')
 const started = Date.now()
 const words = process.argv.slice(2)
 
-step('lint', () => command('biome', 'check', '--error-on-warnings', '.'))
+step(
+  'lint',
+  () =>
+    command('biome', 'check', '--error-on-warnings', '.') &&
+    command('oxlint') &&
+    command('knip', '--no-progress'),
+)
 step('types', () => command('tsc', '-p', '.'))
 await buildAll('dist')
 console.log(`✔ build (dist/)`)

@@ -2,7 +2,7 @@
 import type { V1ObjectMeta, V1PodSpec, V1PodTemplateSpec } from '@kubernetes/client-node'
 import { KEYS } from '../../common/keys.ts'
 import { allAccounts } from '../cluster/accounts.ts'
-import { foundIn } from '../cluster/asked.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Owner } from '../cluster/owners.ts'
 import { accountRole } from '../product/injector.ts'
@@ -55,22 +55,7 @@ export async function annotated(
     template: (one: T) => Made | V1PodTemplateSpec | undefined,
   ): Promise<Annotated[]> => {
     const all = foundIn(await askAll({ verb: 'list', resource }, list)) ?? []
-    return all.flatMap((one) => {
-      const { name = '', namespace = '', ownerReferences = [] } = one.metadata ?? {}
-      // An object that a controller created is reported as its controller.
-      if (ownerReferences.some(({ controller }) => controller === true)) return []
-      const made = template(one)
-      const role = roleOf(made, namespace)
-      if (role === undefined) return []
-      return [
-        {
-          workload: { namespace, kind, name },
-          role,
-          isHostNetwork: made?.spec?.hostNetwork === true,
-          hasExternalId: made?.metadata?.annotations?.[KEYS.externalId] !== undefined,
-        },
-      ]
-    })
+    return all.flatMap((one) => annotatedObject(kind, one.metadata, template(one), roleOf))
   }
   return Promise.all([
     of(
@@ -111,4 +96,26 @@ export async function annotated(
       (pod) => pod,
     ),
   ]).then((lists) => lists.flat())
+}
+
+/** What is known of one object, if its pods name a role. */
+function annotatedObject(
+  kind: string,
+  metadata: V1ObjectMeta | undefined,
+  made: Made | V1PodTemplateSpec | undefined,
+  roleOf: RoleOf,
+): Annotated[] {
+  const { name = '', namespace = '', ownerReferences = [] } = metadata ?? {}
+  // An object that a controller created is reported as its controller.
+  if (ownerReferences.some(({ controller }) => controller === true)) return []
+  const role = roleOf(made, namespace)
+  if (role === undefined) return []
+  return [
+    {
+      workload: { namespace, kind, name },
+      role,
+      isHostNetwork: made?.spec?.hostNetwork === true,
+      hasExternalId: made?.metadata?.annotations?.[KEYS.externalId] !== undefined,
+    },
+  ]
 }

@@ -1,11 +1,11 @@
 import type { V1Namespace } from '@kubernetes/client-node'
 import { KEYS } from '../../common/keys.ts'
 import { parseBaseRoleArn } from '../../common/role.ts'
-import { foundIn } from '../cluster/asked.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { brokerOf, findInstallation } from '../cluster/installation.ts'
 import { ownersOf } from '../cluster/owners.ts'
-import { plain } from '../cluster/plain.ts'
+import { plainObject } from '../cluster/plain-object.ts'
 import { namespaceOf } from '../explain/live.ts'
 import { CliError } from '../failure.ts'
 import { exitCode, type Outcome, type Page } from '../outcome.ts'
@@ -14,7 +14,7 @@ import { indented, table } from '../output/table.ts'
 import type { Status } from '../product/guard.ts'
 import { reportNodes } from '../status/nodes.ts'
 import { annotated } from './annotated.ts'
-import { type Seen, seenBy } from './seen.ts'
+import { type MetadataUser, metadataUsers } from './metadata-users.ts'
 import { type Suggestion, suggestionFor } from './suggestion.ts'
 
 export type AuditOptions = {
@@ -27,12 +27,12 @@ export type AuditOptions = {
 export async function audit(cluster: Cluster, options: AuditOptions, now = Date.now): Promise<Outcome> {
   if (options.suggest) return suggest(cluster, options)
   const installation = await findInstallation(cluster)
-  const { reports, isWhole } = await reportNodes(cluster, installation)
-  const told = reports.filter(({ source }) => source === 'guard')
-  const auditing = told.filter(({ mode }) => mode === 'audit')
-  const looking = told.filter(({ hostNetwork }) => hostNetwork !== null)
-  if (auditing.length + looking.length === 0) throw whyNoAudit(told.length, reports.length)
-  const hostNetwork = looking.flatMap(({ node, hostNetwork }) =>
+  const { reports, isComplete } = await reportNodes(cluster, installation)
+  const reporting = reports.filter(({ source }) => source === 'guard')
+  const auditing = reporting.filter(({ mode }) => mode === 'audit')
+  const withHostNetwork = reporting.filter(({ hostNetwork }) => hostNetwork !== null)
+  if (auditing.length + withHostNetwork.length === 0) throw whyNoAudit(reporting.length, reports.length)
+  const hostNetwork = withHostNetwork.flatMap(({ node, hostNetwork }) =>
     (hostNetwork?.pods ?? []).map((pod) => ({ node, ...pod })),
   )
   const { askAll, core } = cluster
@@ -43,31 +43,38 @@ export async function audit(cluster: Cluster, options: AuditOptions, now = Date.
     namespacesOf(cluster),
   ])
   const roleKey = options.roleKey ?? installation.injection?.roleKey ?? KEYS.role
-  const seen = await seenBy(auditing, foundIn(pods) ?? [], namespaces, ownersOf(cluster), roleKey, now())
+  const seen = await metadataUsers(
+    auditing,
+    foundIn(pods) ?? [],
+    namespaces,
+    ownersOf(cluster),
+    roleKey,
+    now(),
+  )
   const refused = cluster.refusals()
-  const unseen = reports.length - auditing.length
+  const others = reports.length - auditing.length
   return {
-    data: { seen, hostNetwork, nodes: { auditing: auditing.length, others: unseen }, refused },
+    data: { seen, hostNetwork, nodes: { auditing: auditing.length, others }, refused },
     text: (page) =>
       (auditing.length === 0 ? '' : seenText(seen, now(), page)) +
       hostNetworkText(hostNetwork, now(), page) +
-      nodesText(auditing.length, unseen, page) +
+      nodesText(auditing.length, others, page) +
       refusalsText(refused, page),
     exit: exitCode(
       seen.length + hostNetwork.filter(({ allowed }) => !allowed).length > 0,
-      unseen > 0 || !isWhole || pods.kind !== 'found',
+      others > 0 || !isComplete || pods.kind !== 'found',
     ),
   }
 }
 
-function whyNoAudit(told: number, nodes: number): CliError {
+function whyNoAudit(reporting: number, nodes: number): CliError {
   if (nodes === 0)
     return new CliError(
       'not-installed',
       'no node guard was found, and only the guards see which pods use the metadata service',
       'install pod2iam with guard.mode=audit: docs/migrating-from-kube2iam.md',
     )
-  if (told === 0)
+  if (reporting === 0)
     return new CliError(
       'guards-not-asked',
       `none of ${nodes} node guards could be asked`,
@@ -87,7 +94,7 @@ async function namespacesOf({ askAll, core }: Cluster): Promise<Map<string, V1Na
   return new Map((foundIn(answer) ?? []).map((one) => [one.metadata?.name ?? '', one]))
 }
 
-function seenText(seen: readonly Seen[], now: number, page: Page): string {
+function seenText(seen: readonly MetadataUser[], now: number, page: Page): string {
   if (seen.length === 0) return page.paint('good', 'No pod has used the metadata service.\n')
   const rows = seen.map(({ workload, addresses, via, packets, firstSeen, lastSeen }) => [
     workload === null ? addresses.join(' ') : `${workload.namespace} ${workload.kind}/${workload.name}`,
@@ -146,7 +153,8 @@ async function suggest(cluster: Cluster, options: AuditOptions): Promise<Outcome
   const suggestions = [...Map.groupBy(all, ({ workload }) => workload.namespace)]
     .map(([name, users]) => {
       const own = namespaces.get(name)
-      const namespace = own === undefined ? { name, labels: {}, annotations: {} } : namespaceOf(plain(own))
+      const namespace =
+        own === undefined ? { name, labels: {}, annotations: {} } : namespaceOf(plainObject(own))
       return suggestionFor(namespace, users, policy, untouched)
     })
     .sort((one, other) => one.namespace.localeCompare(other.namespace))

@@ -5,7 +5,7 @@ import { resolveRole } from '../../common/role.ts'
 import type { Namespace } from '../product/injector.ts'
 import type { Annotated } from './annotated.ts'
 
-export type RoleInUse = {
+type RoleInUse = {
   /** As written in the annotation. */
   readonly role: string
   readonly workloads: readonly string[]

@@ -1,9 +1,9 @@
 /** What a cluster must provide, whether pod2iam is installed in it or not. */
 import type { V1DaemonSet, V1Deployment, V1Node } from '@kubernetes/client-node'
-import { foundIn } from '../cluster/asked.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { type Installation, SYSTEM_NAMESPACE } from '../cluster/installation.ts'
-import { type Check, type Finding, failed, ok, unseen, warning } from '../explain/step.ts'
+import { type Check, type Finding, failed, notChecked, ok, warning } from '../explain/step.ts'
 
 /** The same as in charts/pod2iam/Chart.yaml: native sidecars are on by default from this version on. */
 const LEAST_MINOR = 29
@@ -15,13 +15,13 @@ const ENFORCE = 'pod-security.kubernetes.io/enforce'
 type Workload = V1DaemonSet | V1Deployment
 
 /** What runs in the cluster, as far as it is relevant here. */
-export type Surroundings = {
+export type ClusterState = {
   readonly daemonSets: readonly V1DaemonSet[] | undefined
   readonly deployments: readonly V1Deployment[] | undefined
   readonly nodes: readonly V1Node[] | undefined
 }
 
-export async function surroundings({ askAll, apps, core }: Cluster): Promise<Surroundings> {
+export async function readClusterState({ askAll, apps, core }: Cluster): Promise<ClusterState> {
   const [daemonSets, deployments, nodes] = await Promise.all([
     askAll({ verb: 'list', resource: 'daemonsets.apps' }, (query, options) =>
       apps.listDaemonSetForAllNamespaces(query, options),
@@ -34,7 +34,7 @@ export async function surroundings({ askAll, apps, core }: Cluster): Promise<Sur
   return { daemonSets: foundIn(daemonSets), deployments: foundIn(deployments), nodes: foundIn(nodes) }
 }
 
-/** Used before there are guards that could tell. */
+/** Used before there are guards that report it. */
 const IMDS_UNKNOWN: Check = {
   id: 'imds',
   title: 'IMDSv2, hop limit',
@@ -45,7 +45,7 @@ const IMDS_UNKNOWN: Check = {
     ),
 }
 
-export function clusterChecks(cluster: Cluster, installation: Installation, around: Surroundings): Check[] {
+export function clusterChecks(cluster: Cluster, installation: Installation, around: ClusterState): Check[] {
   return [
     { id: 'kubernetes', title: 'Kubernetes', look: () => kubernetes(cluster) },
     { id: 'nodes', title: 'nodes', look: () => nodesFinding(around) },
@@ -58,7 +58,7 @@ export function clusterChecks(cluster: Cluster, installation: Installation, arou
 
 async function kubernetes({ ask, version }: Cluster): Promise<Finding> {
   const answer = await ask({ verb: 'get', resource: '/version' }, (options) => version.getCode({}, options))
-  if (answer.kind !== 'found') return unseen('the API server does not report its version')
+  if (answer.kind !== 'found') return notChecked('the API server does not report its version')
   const { gitVersion, major, minor } = answer.value
   const number = Number(minor.replace(/\D.*$/, ''))
   if (major === '1' && number < LEAST_MINOR)
@@ -75,8 +75,8 @@ async function kubernetes({ ask, version }: Cluster): Promise<Finding> {
   return ok(gitVersion)
 }
 
-function nodesFinding({ nodes }: Surroundings): Finding {
-  if (nodes === undefined) return unseen('you may not list nodes')
+function nodesFinding({ nodes }: ClusterState): Finding {
+  if (nodes === undefined) return notChecked('you may not list nodes')
   const of = (key: string, value: string) =>
     nodes.filter(({ metadata }) => metadata?.labels?.[key] === value).length
   const windows = of('kubernetes.io/os', 'windows')
@@ -100,7 +100,7 @@ async function podSecurity({ ask, core }: Cluster, { namespace }: Installation):
   const answer = await ask({ verb: 'get', resource: 'namespaces', namespace: name }, (options) =>
     core.readNamespace({ name }, options),
   )
-  if (answer.kind === 'forbidden') return unseen(`you may not read namespace ${name}`)
+  if (answer.kind === 'forbidden') return notChecked(`you may not read namespace ${name}`)
   if (answer.kind === 'absent')
     return warning(
       'namespace-missing',
@@ -129,8 +129,8 @@ const PLUGINS: readonly { readonly name: RegExp; readonly called: string }[] = [
   { name: /^cilium$/, called: 'Cilium' },
 ]
 
-async function network(cluster: Cluster, { daemonSets }: Surroundings): Promise<Finding> {
-  if (daemonSets === undefined) return unseen('you may not list DaemonSets')
+async function network(cluster: Cluster, { daemonSets }: ClusterState): Promise<Finding> {
+  if (daemonSets === undefined) return notChecked('you may not list DaemonSets')
   const found = PLUGINS.flatMap(({ name, called }) => {
     const one = daemonSets.find(({ metadata }) => name.test(metadata?.name ?? ''))
     return one === undefined ? [] : [{ called, one }]
@@ -176,8 +176,8 @@ function hasEnv(workload: Workload, name: string, value: string): boolean {
 const containersOf = ({ spec }: Workload) => spec?.template.spec?.containers ?? []
 
 /** The two tools that pod2iam replaces. */
-function otherTools({ daemonSets, deployments }: Surroundings, { guards }: Installation): Finding {
-  if (daemonSets === undefined) return unseen('you may not list DaemonSets')
+function otherTools({ daemonSets, deployments }: ClusterState, { guards }: Installation): Finding {
+  if (daemonSets === undefined) return notChecked('you may not list DaemonSets')
   const found = [...daemonSets, ...(deployments ?? [])].filter((workload) =>
     [workload.metadata?.name ?? '', ...containersOf(workload).map(({ image }) => image ?? '')].some((text) =>
       /(?:^|[/-])(?:kube2iam|kiam)(?:$|[:@-])/.test(text),

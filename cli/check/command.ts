@@ -7,7 +7,7 @@ import { indented } from '../output/table.ts'
 import { reportNodes } from '../status/nodes.ts'
 import { readVersions } from '../status/versions.ts'
 import { holdersOf, injectedPods } from '../who/holders.ts'
-import { clusterChecks, surroundings } from './cluster-items.ts'
+import { clusterChecks, readClusterState } from './cluster-items.ts'
 import { healthChecks } from './health-items.ts'
 
 export type CheckResult = Outcome & {
@@ -17,7 +17,7 @@ export type CheckResult = Outcome & {
 
 /** `check`: whether the cluster is suitable for an installation, and whether an existing installation works. */
 export async function check(cluster: Cluster, now = Date.now): Promise<CheckResult> {
-  const [installation, around] = await Promise.all([findInstallation(cluster), surroundings(cluster)])
+  const [installation, around] = await Promise.all([findInstallation(cluster), readClusterState(cluster)])
   const before = await look(clusterChecks(cluster, installation, around))
   const isInstalled = installation.namespace !== undefined
   let health: readonly Step[] = []
@@ -33,17 +33,17 @@ export async function check(cluster: Cluster, now = Date.now): Promise<CheckResu
   }
   const items = [...before, ...health]
   const refused = cluster.refusals()
-  const isUnseen = !installation.isSeen || items.some(({ state }) => state === 'not-checked')
+  const isIncomplete = !installation.isListable || items.some(({ state }) => state === 'not-checked')
   return {
     items,
     isInstalled,
-    data: { installed: installation.isSeen ? isInstalled : null, items, refused },
+    data: { installed: installation.isListable ? isInstalled : null, items, refused },
     text: (page) =>
       [
         page.paint('bold', 'The cluster'),
         ...before.map((item) => itemText(item, page)),
         '',
-        page.paint('bold', isInstalled ? 'pod2iam' : notInstalled(installation.isSeen)),
+        page.paint('bold', isInstalled ? 'pod2iam' : notInstalled(installation.isListable)),
         ...health.map((item) => itemText(item, page)),
         '',
         summary(items, page),
@@ -51,7 +51,7 @@ export async function check(cluster: Cluster, now = Date.now): Promise<CheckResu
       ].join('\n'),
     exit: exitCode(
       items.some(({ state }) => state === 'failed'),
-      isUnseen,
+      isIncomplete,
     ),
   }
 }
@@ -61,8 +61,10 @@ function look(checks: readonly Check[]): Promise<Step[]> {
   return Promise.all(checks.map(async ({ id, title, look }) => ({ id, title, ...(await look()) })))
 }
 
-const notInstalled = (isSeen: boolean) =>
-  isSeen ? 'pod2iam is not installed yet: docs/install.md' : 'you may not see whether pod2iam is installed'
+const notInstalled = (isListable: boolean) =>
+  isListable
+    ? 'pod2iam is not installed yet: docs/install.md'
+    : 'you may not see whether pod2iam is installed'
 
 const MARK = { ok: '✔', warning: '!', failed: '✖', 'not-checked': '-' } as const
 const TONE = { ok: 'good', warning: 'warning', failed: 'bad', 'not-checked': 'dim' } as const
@@ -80,12 +82,12 @@ function itemText(item: Step, page: Page): string {
 
 function summary(items: readonly Step[], { paint }: Page): string {
   const of = (state: Step['state']) => items.filter((one) => one.state === state).length
-  const [failed, warnings, unseen] = [of('failed'), of('warning'), of('not-checked')]
+  const [failed, warnings, unchecked] = [of('failed'), of('warning'), of('not-checked')]
   const parts = [
     `${of('ok')} ok`,
     ...(warnings > 0 ? [paint('warning', `${warnings} ${warnings === 1 ? 'warning' : 'warnings'}`)] : []),
     ...(failed > 0 ? [paint('bad', `${failed} wrong`)] : []),
-    ...(unseen > 0 ? [paint('dim', `${unseen} not checked`)] : []),
+    ...(unchecked > 0 ? [paint('dim', `${unchecked} not checked`)] : []),
   ]
   return parts.join(', ')
 }

@@ -1,15 +1,16 @@
 /** Whether the installation works. */
 import { X509Certificate } from 'node:crypto'
 import type { V1Pod } from '@kubernetes/client-node'
-import { foundIn } from '../cluster/asked.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { getFrom } from '../cluster/exec.ts'
 import { brokerOf, type Installation } from '../cluster/installation.ts'
-import { lastWords, statusOf } from '../explain/start.ts'
-import { type Check, type Finding, failed, ok, unseen, warning } from '../explain/step.ts'
-import type { NodeReport, Nodes } from '../status/nodes.ts'
+import { lastError, statusOf } from '../explain/start.ts'
+import { type Check, type Finding, failed, notChecked, ok, warning } from '../explain/step.ts'
+import type { Nodes } from '../status/nodes.ts'
 import { skewOf, type Versions } from '../status/versions.ts'
 import type { Holder } from '../who/holders.ts'
+import { guards, imds, leftovers, others } from './node-items.ts'
 
 const PRODUCT = 'app.kubernetes.io/name=pod2iam'
 const HEALTH_MS = 8000
@@ -56,7 +57,7 @@ async function injector(cluster: Cluster, { injectors }: Installation): Promise<
     )
   if (ready.length === 0) {
     const { namespace = '', name = '' } = first.metadata ?? {}
-    const why = lastWords(statusOf(first, 'injector')) ?? (await readiness(cluster, first))
+    const why = lastError(statusOf(first, 'injector')) ?? (await readiness(cluster, first))
     return failed(
       'injector-not-ready',
       `none of ${injectors.length} injectors is ready${why === undefined ? '' : `: ${why}`}`,
@@ -91,7 +92,7 @@ async function webhooks({ askAll, admission }: Cluster, now: number): Promise<Fi
   const answer = await askAll({ verb: 'list', resource }, (query, options) =>
     admission.listMutatingWebhookConfiguration({ labelSelector, ...query }, options),
   )
-  if (answer.kind !== 'found') return unseen('you may not list webhook configurations')
+  if (answer.kind !== 'found') return notChecked('you may not list webhook configurations')
   const hooks = answer.value.flatMap(({ webhooks = [] }) => webhooks)
   if (hooks.length === 0)
     return failed(
@@ -135,7 +136,7 @@ async function policies({ askAll, admission }: Cluster): Promise<Finding> {
   const answer = await askAll({ verb: 'list', resource }, (query, options) =>
     admission.listValidatingAdmissionPolicyBinding({ labelSelector, ...query }, options),
   )
-  if (answer.kind === 'forbidden') return unseen('you may not list admission policies')
+  if (answer.kind === 'forbidden') return notChecked('you may not list admission policies')
   const bindings = foundIn(answer) ?? []
   return bindings.length > 0
     ? ok(`${bindings.length} are in force, even while no injector runs`)
@@ -145,44 +146,12 @@ async function policies({ askAll, admission }: Cluster): Promise<Finding> {
       )
 }
 
-function guards({ reports, isWhole }: Nodes): Finding {
-  const troubled = reports.filter(({ troubles }) => troubles.length > 0)
-  const [first] = troubled
-  if (first !== undefined) {
-    const [trouble] = first.troubles
-    return failed(
-      trouble?.code ?? 'node-unguarded',
-      `${troubled.length} of ${reports.length} nodes; ${first.node}: ${trouble?.detail}`,
-      'pod2iam status shows all of them',
-    )
-  }
-  const asked = reports.filter(({ verified }) => verified === true).length
-  if (asked < reports.length)
-    return unseen(
-      `${reports.length - asked} of ${reports.length} guards could not be asked whether their block is in place`,
-    )
-  if (!isWhole)
-    return unseen(
-      `all ${reports.length} guards are healthy, but it could not be seen whether every node has one`,
-    )
-  const audit = reports.filter(({ mode }) => mode !== 'enforce').length
-  return audit > 0
-    ? warning(
-        'not-enforcing',
-        `${audit} of ${reports.length} nodes refuse nothing (mode ${modes(reports)}): guard.mode=enforce`,
-      )
-    : ok(`the block is in place on ${reports.length} of ${reports.length} nodes, and their brokers are ready`)
-}
-
-const modes = (reports: readonly NodeReport[]) =>
-  [...new Set(reports.map(({ mode }) => mode).filter((mode) => mode !== 'enforce'))].join(', ')
-
 /** Settings that injector and broker both have on their command line, and that must be the same. */
 function settings({ injection, guards }: Installation): Finding {
   const [guard] = guards
   const broker = guard === undefined ? undefined : brokerOf(guard)
   if (injection === undefined || broker === undefined)
-    return unseen('the settings of the injector and the broker could not both be read')
+    return notChecked('the settings of the injector and the broker could not both be read')
   const { policy } = injection
   const pairs: Record<string, readonly [unknown, unknown]> = {
     'role-key': [injection.roleKey, broker.roleKey],
@@ -202,49 +171,6 @@ function settings({ injection, guards }: Installation): Finding {
   )
 }
 
-const IMDS = ['imds-v1', 'imds-hop-limit']
-
-function imds({ reports }: Nodes): Finding {
-  const warned = reports.flatMap(({ node, warnings }) =>
-    warnings.filter(({ code }) => IMDS.includes(code)).map((one) => ({ node, ...one })),
-  )
-  const [first] = warned
-  if (first === undefined)
-    return reports.every(({ source }) => source === 'guard')
-      ? ok('the metadata service of every node requires session tokens, with a hop limit of 1')
-      : unseen('only the node guards know, and they could not be asked')
-  const count = new Set(warned.map(({ node }) => node)).size
-  return warning(first.code, `${count} of ${reports.length} nodes; ${first.node}: ${first.detail}`)
-}
-
-function leftovers({ reports }: Nodes): Finding {
-  const all = reports.flatMap(({ node, leftovers }) => leftovers.map((one) => ({ node, ...one })))
-  const [first] = all
-  if (first === undefined)
-    return reports.every(({ source }) => source === 'guard')
-      ? ok('no rule of kube2iam or kiam is left on a node')
-      : unseen('only the node guards know, and they could not be asked')
-  return warning(
-    'leftover',
-    `${all.length} on ${new Set(all.map(({ node }) => node)).size} nodes; on ${first.node}: ${first.remove}`,
-  )
-}
-
-/** Warnings that no other item reports. */
-function others({ reports }: Nodes): Finding {
-  const all = reports.flatMap(({ node, warnings }) =>
-    warnings
-      .filter(({ code }) => !IMDS.includes(code) && code !== 'leftover' && code !== 'guard-not-asked')
-      .map((one) => ({ node, ...one })),
-  )
-  const [first] = all
-  if (first === undefined) return ok('there are no others')
-  return warning(
-    first.code,
-    `${all.length} on ${new Set(all.map(({ node }) => node)).size} nodes; ${first.node}: ${first.detail}`,
-  )
-}
-
 function releases(versions: Versions): Finding {
   const skew = skewOf(versions)
   if (skew !== undefined) return warning('version-skew', skew)
@@ -253,7 +179,7 @@ function releases(versions: Versions): Finding {
 }
 
 function pods(holders: readonly Holder[] | undefined): Finding {
-  if (holders === undefined) return unseen('you may not list pods')
+  if (holders === undefined) return notChecked('you may not list pods')
   const waiting = holders.filter(({ ready, refused }) => !ready || refused !== null)
   const [first] = waiting
   if (first === undefined) return ok(`${holders.length} with a sidecar, all of which were started`)

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { CheckResult } from './command.ts'
 
-export type Waiting = {
+export type WaitOptions = {
   readonly check: () => Promise<CheckResult>
   /** In total, milliseconds. */
   readonly timeoutMs: number
@@ -13,13 +13,13 @@ export type Waiting = {
 }
 
 /** Checks until pod2iam is installed and nothing is wrong, or the time is up; resolves with the last result. */
-export async function waitUntilWell({
+export async function waitUntilHealthy({
   check,
   timeoutMs,
   intervalMs,
   progress,
   clock,
-}: Waiting): Promise<CheckResult> {
+}: WaitOptions): Promise<CheckResult> {
   const end = clock() + timeoutMs
   for (;;) {
     const result = await check()

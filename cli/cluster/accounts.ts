@@ -1,7 +1,7 @@
 /** Service accounts, from which pods may get roles if the injector is configured that way. */
 import type { V1ServiceAccount } from '@kubernetes/client-node'
 import { isObject, type JsonObject, type ServiceAccount } from '../product/injector.ts'
-import { type Answer, foundIn } from './asked.ts'
+import { type Answer, foundIn } from './api-request.ts'
 import type { Cluster } from './cluster.ts'
 
 /** The name of the service account that a pod uses, or will use; the API server also accepts the field's former name. */

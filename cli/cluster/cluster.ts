@@ -12,13 +12,13 @@ import {
 } from '@kubernetes/client-node'
 import { messageOf } from '../../common/errors.ts'
 import { CliError } from '../failure.ts'
-import { type Answer, type Asked, askedText } from './asked.ts'
+import { type Answer, type ApiRequest, requestText } from './api-request.ts'
 
 /** For one request. A list sends one request for each page. */
 const REQUEST_MS = 15_000
 const PAGE = 500
 
-export type Call = { middleware: ObservableMiddleware[]; middlewareMergeStrategy: 'append' }
+type Call = { middleware: ObservableMiddleware[]; middlewareMergeStrategy: 'append' }
 type ListOf<T> = { readonly items: T[]; readonly metadata?: { readonly _continue?: string } }
 
 export type Cluster = {
@@ -35,24 +35,24 @@ export type Cluster = {
    *
    * @throws {CliError} if the API server does not answer, or does not accept this user
    */
-  readonly ask: <T>(asked: Asked, call: (options: Call) => Promise<T>) => Promise<Answer<T>>
+  readonly ask: <T>(asked: ApiRequest, call: (options: Call) => Promise<T>) => Promise<Answer<T>>
   /** All pages of a list; see {@link ask}. */
   readonly askAll: <T>(
-    asked: Asked,
+    asked: ApiRequest,
     page: (query: { limit: number; _continue?: string }, options: Call) => Promise<ListOf<T>>,
   ) => Promise<Answer<readonly T[]>>
   /** Records a refusal of a request that was not sent by `ask`. */
-  readonly refuse: (asked: Asked) => void
+  readonly refuse: (asked: ApiRequest) => void
   /** What the caller may not do, without duplicates. */
-  readonly refusals: () => readonly Asked[]
+  readonly refusals: () => readonly ApiRequest[]
 }
 
 export function connect(config: KubeConfig, namespace: string): Cluster {
-  const refused = new Map<string, Asked>()
-  const refuse = (asked: Asked) => {
-    if (!asked.quiet) refused.set(askedText(asked), asked)
+  const refused = new Map<string, ApiRequest>()
+  const refuse = (asked: ApiRequest) => {
+    if (!asked.quiet) refused.set(requestText(asked), asked)
   }
-  const ask = async <T>(asked: Asked, call: (options: Call) => Promise<T>): Promise<Answer<T>> => {
+  const ask = async <T>(asked: ApiRequest, call: (options: Call) => Promise<T>): Promise<Answer<T>> => {
     try {
       return { kind: 'found', value: await call(within(REQUEST_MS)) }
     } catch (error) {

@@ -5,16 +5,16 @@ import { Exec, PortForward, type V1Status } from '@kubernetes/client-node'
 import { messageOf } from '../../common/errors.ts'
 import type { Cluster } from './cluster.ts'
 
-export type Place = { readonly namespace: string; readonly name: string }
+export type PodName = { readonly namespace: string; readonly name: string }
 
 /** The result. `failed` means that the pod, its node or the container did not allow it, and has the reason. */
-export type Reached<T> =
+export type PodAnswer<T> =
   | { readonly kind: 'reached'; readonly value: T }
   | { readonly kind: 'forbidden' }
   | { readonly kind: 'failed'; readonly detail: string }
 
 /** None of our programs prints more. */
-const MOST_BYTES = 8 * 1024 * 1024
+const MAX_BYTES = 8 * 1024 * 1024
 
 /**
  * Runs a command to its end.
@@ -24,11 +24,11 @@ const MOST_BYTES = 8 * 1024 * 1024
  */
 export async function execIn(
   cluster: Cluster,
-  { namespace, name }: Place,
+  { namespace, name }: PodName,
   container: string,
   command: readonly string[],
   timeoutMs: number,
-): Promise<Reached<string>> {
+): Promise<PodAnswer<string>> {
   const [stdout, stderr] = [collector(), collector()]
   const attempt = async () => {
     const ended = Promise.withResolvers<V1Status>()
@@ -68,11 +68,11 @@ export async function execIn(
 /** Sends a GET to a port on the pod's loopback; resolves with the body, regardless of the status. */
 export async function getFrom(
   cluster: Cluster,
-  { namespace, name }: Place,
+  { namespace, name }: PodName,
   port: number,
   path: string,
   timeoutMs: number,
-): Promise<Reached<string>> {
+): Promise<PodAnswer<string>> {
   return reached(cluster, 'pods/portforward', namespace, timeoutMs, async () => {
     const [output, errors] = [collector(), collector()]
     const input = new PassThrough()
@@ -125,7 +125,7 @@ async function reached<T>(
   namespace: string,
   timeoutMs: number,
   attempt: () => Promise<T>,
-): Promise<Reached<T>> {
+): Promise<PodAnswer<T>> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs)
@@ -153,7 +153,7 @@ function collector(): Collector {
   const stream = new PassThrough()
   stream.on('data', (chunk: Buffer) => {
     size += chunk.length
-    if (size <= MOST_BYTES) chunks.push(chunk)
+    if (size <= MAX_BYTES) chunks.push(chunk)
   })
   return { stream, text: () => Buffer.concat(chunks).toString() }
 }

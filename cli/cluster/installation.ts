@@ -3,7 +3,7 @@ import type { V1Pod } from '@kubernetes/client-node'
 import { type BrokerSettings, brokerSettings } from '../product/broker.ts'
 import { type InjectionSettings, readPeer, untouchedNamespaces } from '../product/injector.ts'
 import type { Cluster } from './cluster.ts'
-import { plain } from './plain.ts'
+import { plainObject } from './plain-object.ts'
 
 export const SYSTEM_NAMESPACE = 'pod2iam-system'
 const PRODUCT = 'app.kubernetes.io/name=pod2iam'
@@ -15,7 +15,7 @@ export type Installation = {
   readonly injectors: readonly V1Pod[]
   readonly guards: readonly V1Pod[]
   /** Whether the caller was allowed to search for the pods. */
-  readonly isSeen: boolean
+  readonly isListable: boolean
   /** Those of the newest injector; undefined if there is none or they cannot be parsed. */
   readonly injection: InjectionSettings | undefined
   readonly untouched: readonly string[]
@@ -28,12 +28,12 @@ export async function findInstallation(cluster: Cluster): Promise<Installation> 
   const injectors = all.filter((pod) => componentOf(pod) === 'injector')
   const guards = all.filter((pod) => componentOf(pod) === 'node-guard')
   const newest = injectors.toSorted(newestFirst)[0]
-  const peer = newest === undefined ? undefined : readPeer(plain(newest))
+  const peer = newest === undefined ? undefined : readPeer(plainObject(newest))
   return {
     namespace: (injectors[0] ?? guards[0])?.metadata?.namespace,
     injectors,
     guards,
-    isSeen: pods !== undefined,
+    isListable: pods !== undefined,
     injection: peer === undefined || 'problem' in peer.settings ? undefined : peer.settings,
     untouched: newest === undefined ? [] : untouchedNamespaces(argumentsOf(newest, 'injector')),
   }

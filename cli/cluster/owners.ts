@@ -1,6 +1,6 @@
 /** The workload to which a pod belongs: the object that people deploy, not those that controllers create from it. */
 import type { V1ObjectMeta, V1Pod } from '@kubernetes/client-node'
-import { foundIn } from './asked.ts'
+import { foundIn } from './api-request.ts'
 import type { Cluster } from './cluster.ts'
 
 export type Owner = { readonly namespace: string; readonly kind: string; readonly name: string }

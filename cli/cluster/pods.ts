@@ -1,5 +1,5 @@
 import type { V1Pod } from '@kubernetes/client-node'
-import type { Answer } from './asked.ts'
+import type { Answer } from './api-request.ts'
 import type { Cluster } from './cluster.ts'
 
 /** Gets a pod by name. A caller that may only list pods, such as the injector's service account, finds it in a list. */

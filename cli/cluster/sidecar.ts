@@ -1,7 +1,7 @@
 /** What a pod's sidecar reports on its health port, reached by port-forward. */
 import { SIDECAR_HEALTH_PORT } from '../../common/addresses.ts'
 import type { Cluster } from './cluster.ts'
-import { getFrom, type Place, type Reached } from './exec.ts'
+import { getFrom, type PodAnswer, type PodName } from './exec.ts'
 
 const HEALTH_MS = 8000
 
@@ -12,7 +12,7 @@ export type SidecarReadiness = {
   readonly detail: string | undefined
 }
 
-export async function sidecarReadiness(cluster: Cluster, pod: Place): Promise<Reached<SidecarReadiness>> {
+export async function sidecarReadiness(cluster: Cluster, pod: PodName): Promise<PodAnswer<SidecarReadiness>> {
   const answer = await getFrom(cluster, pod, SIDECAR_HEALTH_PORT, '/readyz', HEALTH_MS)
   if (answer.kind !== 'reached') return answer
   try {
@@ -33,7 +33,10 @@ export async function sidecarReadiness(cluster: Cluster, pod: Place): Promise<Re
  *
  * @returns undefined if it does not report them
  */
-export async function sidecarLife(cluster: Cluster, pod: Place): Promise<Reached<number | undefined>> {
+export async function credentialsLifetime(
+  cluster: Cluster,
+  pod: PodName,
+): Promise<PodAnswer<number | undefined>> {
   const answer = await getFrom(cluster, pod, SIDECAR_HEALTH_PORT, '/metrics', HEALTH_MS)
   if (answer.kind !== 'reached') return answer
   const line = /^pod2iam_sidecar_credentials_remaining_seconds ([\d.e+]+)$/m.exec(answer.value)

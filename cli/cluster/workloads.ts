@@ -2,9 +2,9 @@
 import type { V1Pod } from '@kubernetes/client-node'
 import { CliError } from '../failure.ts'
 import { isObject, type JsonObject } from '../product/injector.ts'
-import type { Answer, Asked } from './asked.ts'
+import type { Answer, ApiRequest } from './api-request.ts'
 import type { Cluster } from './cluster.ts'
-import { plain } from './plain.ts'
+import { plainObject } from './plain-object.ts'
 
 export const WORKLOADS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'Job', 'CronJob'] as const
 export type WorkloadKind = (typeof WORKLOADS)[number]
@@ -44,7 +44,7 @@ export async function readWorkload(
 ): Promise<Answer<JsonObject>> {
   const from = { name, namespace }
   const group = kind === 'Job' || kind === 'CronJob' ? 'batch' : 'apps'
-  const asked: Asked = { verb: 'get', resource: `${kind.toLowerCase()}s.${group}`, namespace }
+  const asked: ApiRequest = { verb: 'get', resource: `${kind.toLowerCase()}s.${group}`, namespace }
   const answer = await ask<object>(asked, (options) => {
     switch (kind) {
       case 'Deployment':
@@ -61,7 +61,7 @@ export async function readWorkload(
         return batch.readNamespacedCronJob(from, options)
     }
   })
-  return answer.kind === 'found' ? { kind: 'found', value: { ...plain(answer.value), kind } } : answer
+  return answer.kind === 'found' ? { kind: 'found', value: { ...plainObject(answer.value), kind } } : answer
 }
 
 /** The pods that it selects, including those of an earlier template. */

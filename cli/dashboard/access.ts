@@ -1,6 +1,7 @@
 /**
- * Which requests are allowed. The page listens on loopback, which any web page in a browser on this machine can reach as well. A page that
- * resolves its own name to 127.0.0.1 (DNS rebinding) sends that name as Host; any other page sends its Origin or site (Fetch Metadata).
+ * Which requests are allowed. The dashboard listens on loopback, which any web page in a browser on this machine can
+ * reach as well. A page that resolves its own name to 127.0.0.1 (DNS rebinding) sends that name as Host; any other page
+ * sends its Origin or site (Fetch Metadata).
  */
 import type { IncomingHttpHeaders } from 'node:http'
 

@@ -20,7 +20,7 @@ export type AppOptions = {
 export type App = Hono<{ Bindings: HttpBindings }>
 
 /** Browsers open at most six connections to a host; this is enough for several browsers. */
-const MOST_STREAMS = 32
+const MAX_STREAMS = 32
 const WAIT_MS = 10_000
 const ALIVE_MS = 15_000
 
@@ -52,7 +52,7 @@ export function dashboardApp({ feed, port, waitMs = WAIT_MS, aliveMs = ALIVE_MS 
   })
 
   app.get('/live', (context) => {
-    if (streams >= MOST_STREAMS)
+    if (streams >= MAX_STREAMS)
       return context.text('This page is open in too many windows; close some.\n', 503, {
         'Retry-After': '30',
       })

@@ -2,8 +2,8 @@
 import type { V1Pod } from '@kubernetes/client-node'
 import { messageOf } from '../../common/errors.ts'
 import { KEYS } from '../../common/keys.ts'
-import { seenBy } from '../audit/seen.ts'
-import { foundIn } from '../cluster/asked.ts'
+import { metadataUsers } from '../audit/metadata-users.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { findInstallation, type Installation } from '../cluster/installation.ts'
 import { ownersOf } from '../cluster/owners.ts'
@@ -46,7 +46,7 @@ export async function collect(cluster: Cluster, memory: Expiries, now = Date.now
   return {
     takenAt: now(),
     context: cluster.config.getCurrentContext(),
-    isInstalled: installation.isSeen ? installation.namespace !== undefined : null,
+    isInstalled: installation.isListable ? installation.namespace !== undefined : null,
     nodes,
     versions: pods === null ? null : versionsOf(installation, pods),
     pods: holders,
@@ -70,8 +70,8 @@ export function faultOf(error: unknown): Fault {
 }
 
 async function nodesIn(cluster: Cluster, installation: Installation): Promise<readonly NodeReport[] | null> {
-  const { reports, isWhole } = await reportNodes(cluster, installation)
-  return reports.length === 0 && !isWhole ? null : reports
+  const { reports, isComplete } = await reportNodes(cluster, installation)
+  return reports.length === 0 && !isComplete ? null : reports
 }
 
 async function podsIn(cluster: Cluster): Promise<readonly V1Pod[] | null> {
@@ -118,6 +118,6 @@ async function auditOf(
     askAll({ verb: 'list', resource: 'namespaces' }, (query, options) => core.listNamespace(query, options)),
   ])
   const byName = new Map((foundIn(namespaces) ?? []).map((one) => [one.metadata?.name ?? '', one]))
-  const seen = await seenBy(auditing, foundIn(pods) ?? [], byName, ownersOf(cluster), roleKey, now)
+  const seen = await metadataUsers(auditing, foundIn(pods) ?? [], byName, ownersOf(cluster), roleKey, now)
   return { seen, auditing: auditing.length, others: nodes.length - auditing.length }
 }

@@ -21,7 +21,7 @@ export type Feed = {
   /** The current data, after another update if it is old; waits for that update for at most this time, milliseconds. */
   readonly latest: (waitMs: number) => Promise<View>
   /** Calls the listener for every update until the returned function is called. */
-  readonly watch: (told: (view: View) => void) => () => void
+  readonly watch: (listener: (view: View) => void) => () => void
   readonly close: () => void
 }
 
@@ -46,7 +46,7 @@ export function createFeed({ look, faultOf, intervalMs, clock }: FeedOptions): F
     const endedAt = clock()
     dueAt = endedAt + Math.max(intervalMs, REST * (endedAt - startedAt))
     looking = undefined
-    for (const told of watchers) told(view)
+    for (const listener of watchers) listener(view)
     schedule()
   }
 
@@ -72,11 +72,11 @@ export function createFeed({ look, faultOf, intervalMs, clock }: FeedOptions): F
       clearTimeout(giveUp)
       return view
     },
-    watch(told) {
-      watchers.add(told)
+    watch(listener) {
+      watchers.add(listener)
       schedule()
       return () => {
-        watchers.delete(told)
+        watchers.delete(listener)
         schedule()
       }
     },

@@ -1,10 +1,10 @@
 /** Filters. They are the query of the page's address, so that a view can be bookmarked and shared. */
-import type { Seen } from '../audit/seen.ts'
+import type { MetadataUser } from '../audit/metadata-users.ts'
 import type { NodeReport } from '../status/nodes.ts'
 import { type Holder, isRole } from '../who/holders.ts'
 import type { Refusal, Snapshot } from './snapshot.ts'
 
-export const STATES = ['all', 'trouble'] as const
+const STATES = ['all', 'trouble'] as const
 
 export type Filter = {
   /** Empty for all. */
@@ -17,11 +17,11 @@ export type Filter = {
 }
 
 export const NO_FILTER: Filter = { namespace: '', node: '', role: '', state: 'all' }
-const LONGEST = 512
+const MAX_LENGTH = 512
 
 /** Parameters that are not filters are ignored. */
 export function parseFilter(query: URLSearchParams): Filter {
-  const text = (name: string) => (query.get(name) ?? '').trim().slice(0, LONGEST)
+  const text = (name: string) => (query.get(name) ?? '').trim().slice(0, MAX_LENGTH)
   return {
     namespace: text('namespace'),
     node: text('node'),
@@ -51,11 +51,11 @@ export function filtered(snapshot: Snapshot, filter: Filter): Snapshot {
   }
 }
 
-export const hasTrouble = (one: NodeReport) => one.verified === false || one.troubles.length > 0
+export const hasProblem = (one: NodeReport) => one.verified === false || one.troubles.length > 0
 export const isWaiting = (one: Holder) => !one.ready || one.refused !== null
 
 const keepsNode = (one: NodeReport, { node, state }: Filter) =>
-  (node === '' || one.node === node) && (state === 'all' || hasTrouble(one) || one.warnings.length > 0)
+  (node === '' || one.node === node) && (state === 'all' || hasProblem(one) || one.warnings.length > 0)
 
 const keepsPod = (one: Holder, { namespace, node, role, state }: Filter) =>
   (namespace === '' || one.namespace === namespace) &&
@@ -69,5 +69,5 @@ const keepsRefusal = (one: Refusal, pod: Holder | undefined, { namespace, node, 
   (node === '' || pod?.node === node) &&
   (role === '' || (pod !== undefined && isRole(role, pod.role)))
 
-const keepsSeen = ({ workload, nodes }: Seen, { namespace, node }: Filter) =>
+const keepsSeen = ({ workload, nodes }: MetadataUser, { namespace, node }: Filter) =>
   (namespace === '' || workload?.namespace === namespace) && (node === '' || nodes.includes(node))

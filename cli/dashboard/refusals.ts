@@ -1,16 +1,16 @@
 /** Refusals: by admission, reported on the workload; by the broker or during the start, reported on the pod; and those that the broker would make now. */
 import type { CoreV1Event, V1Pod } from '@kubernetes/client-node'
 import type { Cluster } from '../cluster/cluster.ts'
-import { said } from '../explain/credentials.ts'
+import { podEventOf } from '../explain/credentials.ts'
 import { remedyFor } from '../explain/remedies.ts'
 import type { Holder } from '../who/holders.ts'
 import type { Refusal } from './snapshot.ts'
 
 /** Limit for each kind, in one request: anyone who may create Events can create many. */
-const MOST_EVENTS = 500
+const MAX_EVENTS = 500
 /** The broker reports a persistent refusal every five minutes (node-guard/broker/audit/events.ts). */
 const PAST_MS = 10 * 60_000
-const MOST_CHARACTERS = 1500
+const MAX_CHARACTERS = 1500
 
 const SELECTORS = [
   'reportingComponent=pod2iam.dev/broker',
@@ -29,7 +29,7 @@ const KIND = /^[A-Za-z]{1,40}$/
 export async function refusalEvents(cluster: Cluster): Promise<readonly CoreV1Event[] | null> {
   const { core, namespace } = cluster
   const lists = SELECTORS.map(async (fieldSelector) => {
-    const query = { fieldSelector, limit: MOST_EVENTS }
+    const query = { fieldSelector, limit: MAX_EVENTS }
     const asked = { verb: 'list', resource: 'events' } as const
     const all = await cluster.ask(asked, (options) => core.listEventForAllNamespaces(query, options))
     if (all.kind === 'found') return all.value.items
@@ -56,10 +56,10 @@ export type RefusalInput = {
 export function refusalsOf({ events, pods, holders, roleKey, now }: RefusalInput): Refusal[] {
   const uids = new Set(pods.map(({ metadata }) => metadata?.uid))
   const well = new Set(holders.filter((one) => one.ready && one.refused === null).map(keyOf))
-  const told = events.flatMap((event): Refusal[] => {
+  const reported = events.flatMap((event): Refusal[] => {
     const { kind = '', name = '', namespace = '', uid } = event.involvedObject
     if (!NAME.test(name) || !NAME.test(namespace) || !KIND.test(kind)) return []
-    const { code, note, at } = said(event)
+    const { code, note, at } = podEventOf(event)
     const common = { namespace, kind, name, at: new Date(at).toISOString() }
     if (event.reason === 'FailedCreate') return ofAdmission(common, note)
     const isPast = well.has(`${namespace}/${name}`) && now - at > PAST_MS
@@ -67,16 +67,16 @@ export function refusalsOf({ events, pods, holders, roleKey, now }: RefusalInput
     return [
       {
         ...common,
-        ...{ code, detail: note.slice(0, MOST_CHARACTERS) },
+        ...{ code, detail: note.slice(0, MAX_CHARACTERS) },
         ...{ remedy: remedyFor(code, { namespace, pod: name, roleKey }), command: explain(namespace, name) },
       },
     ]
   })
-  const known = new Set(told.map(({ namespace, name, code }) => `${namespace}/${name} ${code}`))
+  const known = new Set(reported.map(({ namespace, name, code }) => `${namespace}/${name} ${code}`))
   const current = holders.flatMap((one) =>
     known.has(`${keyOf(one)} ${one.refused}`) ? [] : ofBroker(one, roleKey),
   )
-  const newest = told.toSorted((one, other) => (other.at ?? '').localeCompare(one.at ?? ''))
+  const newest = reported.toSorted((one, other) => (other.at ?? '').localeCompare(one.at ?? ''))
   const each = Map.groupBy(
     [...current, ...newest],
     (one) => `${one.kind} ${one.namespace}/${one.name} ${one.code}`,
@@ -95,7 +95,7 @@ function ofAdmission(common: Pick<Refusal, 'namespace' | 'kind' | 'name' | 'at'>
     {
       ...common,
       code: 'pods-refused',
-      detail: sentence.slice(0, MOST_CHARACTERS),
+      detail: sentence.slice(0, MAX_CHARACTERS),
       remedy: "correct what the message names in the workload's template or its namespace",
       command: explain(common.namespace, `${common.kind.toLowerCase()}/${common.name}`),
     },

@@ -9,7 +9,7 @@ import type { Feed } from './feed.ts'
 
 const LOOPBACK = '127.0.0.1'
 /** A browser opens six connections; no other client needs many. */
-const MOST_CONNECTIONS = 128
+const MAX_CONNECTIONS = 128
 
 export type DashboardServer = { readonly url: string; readonly close: () => Promise<void> }
 
@@ -26,7 +26,7 @@ export async function serveDashboard(feed: Feed, port: number): Promise<Dashboar
     { requestTimeout: 10_000, headersTimeout: 10_000, maxHeaderSize: 16 * 1024 },
     getRequestListener(fetch, { overrideGlobalObjects: false }),
   )
-  server.maxConnections = MOST_CONNECTIONS
+  server.maxConnections = MAX_CONNECTIONS
   server.listen(port, LOOPBACK)
   try {
     await once(server, 'listening')

@@ -1,6 +1,6 @@
 /** What the page shows: everything that was read from the cluster in one update. */
-import type { Seen } from '../audit/seen.ts'
-import type { Asked } from '../cluster/asked.ts'
+import type { MetadataUser } from '../audit/metadata-users.ts'
+import type { ApiRequest } from '../cluster/api-request.ts'
 import type { NodeReport } from '../status/nodes.ts'
 import type { Versions } from '../status/versions.ts'
 import type { Holder } from '../who/holders.ts'
@@ -21,7 +21,7 @@ export type Refusal = {
 }
 
 export type Audit = {
-  readonly seen: readonly Seen[]
+  readonly seen: readonly MetadataUser[]
   /** The number of nodes in audit mode, and of other nodes. */
   readonly auditing: number
   readonly others: number
@@ -44,6 +44,6 @@ export type Snapshot = {
   readonly refusals: readonly Refusal[] | null
   readonly audit: Audit | null
   /** What RBAC forbids. */
-  readonly refused: readonly Asked[]
+  readonly refused: readonly ApiRequest[]
   readonly faults: readonly Fault[]
 }

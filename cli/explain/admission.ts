@@ -87,7 +87,7 @@ function reasonOf(decision: Decision, asks: string | undefined, isUntouched: boo
 }
 
 /** How the pod asks for credentials, in words; undefined if it does not. */
-export function asksFor(
+function asksFor(
   pod: JsonObject,
   { name, labels, annotations: ofNamespace }: Namespace,
   settings: Pick<InjectionSettings, 'roleKey' | 'defaultRole' | 'serviceAccountKey'>,

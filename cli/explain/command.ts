@@ -1,5 +1,5 @@
 import { readAccount } from '../cluster/accounts.ts'
-import { foundIn } from '../cluster/asked.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { findInstallation, type Installation } from '../cluster/installation.ts'
 import { type ClusterOptions, openCluster } from '../cluster/kubeconfig.ts'
@@ -10,7 +10,7 @@ import type { Outcome } from '../outcome.ts'
 import { refusalsText } from '../output/refusals.ts'
 import { settingsOfFlags } from '../product/injector.ts'
 import { documentOf, type Explanation, exitOf, explanationText } from './explanation.ts'
-import { explainFile, isWhole, type Manifest, readManifest } from './file.ts'
+import { explainFile, hasAllNamespaces, type Manifest, readManifest } from './file.ts'
 import { explainLive, NO_INJECTOR, readNamespace } from './live.ts'
 import { explainWorkload } from './workload.ts'
 
@@ -64,9 +64,9 @@ async function explainTarget(cluster: Cluster, { kind, name }: Target): Promise<
 async function explainManifest(manifest: Manifest, options: ExplainOptions): Promise<Outcome> {
   const given = settingsOfFlags(options.injectorFlag)
   if (!given.ok)
-    throw new CliError('usage', `--injector-flag: ${given.problem}`, 'name a flag of the injector')
+    throw new CliError('usage', `--injector-flag: ${given.detail}`, 'name a flag of the injector')
   // A file that contains its namespaces needs no cluster, so it does not matter if the cluster cannot be reached.
-  const isAlone = isWhole(manifest, options.namespace ?? 'default')
+  const isAlone = hasAllNamespaces(manifest, options.namespace ?? 'default')
   const found = await clusterFor(options, isAlone)
   const seen = found?.installation
   const isByFlags = options.injectorFlag.length > 0

@@ -4,10 +4,10 @@ import { GATE_CONTAINER } from '../../common/keys.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { sidecarReadiness } from '../cluster/sidecar.ts'
 import { remedyFor, type Subject } from './remedies.ts'
-import { gateState, isLetThrough, lastWords, statusOf } from './start.ts'
-import { type Finding, failed, ok, unseen, warning } from './step.ts'
+import { gateState, lastError, mayStart, statusOf } from './start.ts'
+import { type Finding, failed, notChecked, ok, warning } from './step.ts'
 
-/** Codes that the broker's Events stand for (node-guard/broker/audit/events.ts). */
+/** The broker's Events by reason, and the code of each (node-guard/broker/audit/events.ts). */
 const CODE_OF_REASON: Readonly<Record<string, string>> = {
   NamespaceNotEnabled: 'namespace-not-enabled',
   RoleNotAllowed: 'role-not-allowed',
@@ -21,9 +21,9 @@ const CODE_OF_REASON: Readonly<Record<string, string>> = {
 const TAIL_LINES = 50
 
 /** The Events that pod2iam wrote about the pod, newest first. */
-export type Said = { readonly code: string; readonly note: string; readonly at: number }
+export type PodEvent = { readonly code: string; readonly note: string; readonly at: number }
 
-export async function eventsOn(cluster: Cluster, pod: V1Pod): Promise<readonly Said[] | undefined> {
+export async function eventsOn(cluster: Cluster, pod: V1Pod): Promise<readonly PodEvent[] | undefined> {
   const { namespace = '', name, uid } = pod.metadata ?? {}
   const asked = { verb: 'list', resource: 'events', namespace } as const
   const answer = await cluster.askAll(asked, (query, options) =>
@@ -38,12 +38,18 @@ export async function eventsOn(cluster: Cluster, pod: V1Pod): Promise<readonly S
       ({ reportingComponent = '', involvedObject }) =>
         reportingComponent.startsWith('pod2iam.dev/') && involvedObject.uid === uid,
     )
-    .map(said)
+    .map(podEventOf)
     .sort((one, other) => other.at - one.at)
 }
 
 /** The content of an Event of pod2iam. */
-export function said({ reason = '', message: note = '', series, eventTime, metadata }: CoreV1Event): Said {
+export function podEventOf({
+  reason = '',
+  message: note = '',
+  series,
+  eventTime,
+  metadata,
+}: CoreV1Event): PodEvent {
   const at = series?.lastObservedTime ?? eventTime ?? metadata?.creationTimestamp
   return { code: CODE_OF_REASON[reason] ?? reason, note, at: at ? new Date(at).getTime() : 0 }
 }
@@ -53,14 +59,14 @@ export async function blockFinding(cluster: Cluster, pod: V1Pod): Promise<Findin
   const gate = gateState(pod)
   if (gate === undefined) return ok('it has no gate: the sidecar proves the block itself')
   if (gate === 'passed') return ok('the gate has proven the block and let the pod start')
-  const last = lastWords(statusOf(pod, GATE_CONTAINER))
+  const last = lastError(statusOf(pod, GATE_CONTAINER))
   const { namespace, name } = pod.metadata ?? {}
   const remedy = `pod2iam status shows the block of its node; kubectl -n ${namespace} logs ${name} -c ${GATE_CONTAINER}`
   if (gate === 'ended')
     return failed('gate-ended', `${GATE_CONTAINER} ended: ${last ?? 'it gave no reason'}`, remedy)
-  if (gate === 'not-started') return unseen('the gate has not been started yet')
+  if (gate === 'not-started') return notChecked('the gate has not been started yet')
   const waits = await lastWait(cluster, pod)
-  if (waits === undefined) return unseen('the gate is still running')
+  if (waits === undefined) return notChecked('the gate is still running')
   if (waits.msg === 'waiting for the block') return failed('block-not-proven', waits.detail, remedy)
   if (waits.msg === 'waiting for the redirect')
     return failed('redirect-not-loaded', waits.detail, 'set pod2iam.dev/redirect: env in the pod’s template')
@@ -72,7 +78,7 @@ export async function credentialsFinding(
   cluster: Cluster,
   pod: V1Pod,
   subject: Subject,
-  events: readonly Said[] | undefined,
+  events: readonly PodEvent[] | undefined,
 ): Promise<Finding> {
   const { namespace = '', name = '' } = pod.metadata ?? {}
   const asked = await sidecarReadiness(cluster, { namespace, name })
@@ -82,14 +88,14 @@ export async function credentialsFinding(
     return failed(code, detail ?? `the sidecar says ${code}`, remedyFor(code, subject))
   }
   const newest = events?.find(({ code }) => code !== 'gate-waiting') ?? events?.[0]
-  const isThrough = isLetThrough(pod)
+  const isThrough = mayStart(pod)
   if (newest !== undefined && !isThrough)
     return failed(newest.code, newest.note, remedyFor(newest.code, subject))
   const why =
     asked.kind === 'forbidden'
       ? 'you may not ask its sidecar'
       : `its sidecar could not be asked: ${asked.detail}`
-  if (!isThrough) return unseen(`${why}, and it has no Event of pod2iam`)
+  if (!isThrough) return notChecked(`${why}, and it has no Event of pod2iam`)
   // The pod's own containers were started, which happens after the first credentials.
   return newest === undefined
     ? ok(`the pod was started, which is after its first credentials (${why})`)

@@ -20,7 +20,7 @@ import {
 import { admission } from './admission.ts'
 import type { Additions, Explanation } from './explanation.ts'
 import { namespaceOf } from './live.ts'
-import { type Step, unseen, walk } from './step.ts'
+import { notChecked, runChecks, type Step } from './step.ts'
 
 export type Manifest = {
   readonly name: string
@@ -28,7 +28,7 @@ export type Manifest = {
 }
 
 /** The source of namespaces that are not in the file. */
-export type NamespaceSource = (name: string) => Promise<JsonObject | undefined>
+type NamespaceSource = (name: string) => Promise<JsonObject | undefined>
 
 /** @param file `-` is stdin */
 export async function readManifest(file: string): Promise<Manifest> {
@@ -120,7 +120,7 @@ const unknownAccount = (namespace: string, name: string) =>
   `service account ${namespace}/${name} is neither in the file nor could it be read from the cluster: whether it names a role, or narrows one, is not known`
 
 /** Whether all namespaces of its pods are in the file. */
-export function isWhole({ objects }: Manifest, fallback: string): boolean {
+export function hasAllNamespaces({ objects }: Manifest, fallback: string): boolean {
   const known = new Set(objects.filter(({ kind }) => kind === 'Namespace').map((one) => metadataOf(one).name))
   return objects
     .filter((one) => podOf(one) !== undefined)
@@ -152,7 +152,7 @@ export async function explainObject(
   if (own === undefined) {
     const step: Step = {
       ...{ id: 'namespace', title: 'namespace opted in' },
-      ...unseen(`namespace ${namespace} is not in the file, and could not be read from the cluster`),
+      ...notChecked(`namespace ${namespace} is not in the file, and could not be read from the cluster`),
     }
     return { ...heading, steps: [step], warnings: [], notes }
   }
@@ -164,7 +164,7 @@ export async function explainObject(
   })
   return {
     ...heading,
-    steps: await walk(checks),
+    steps: await runChecks(checks),
     warnings: warningsOf(decision, pod, inNamespace, settings),
     adds: additions(decision, pod),
     notes,

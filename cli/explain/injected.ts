@@ -1,5 +1,5 @@
 /** Whether the pod has the sidecar that it should have, for the identity that its annotations name. */
-import { sameIdentity, statedIdentity } from '../../common/identity.ts'
+import { annotatedIdentity, sameIdentity } from '../../common/identity.ts'
 import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { podRecord } from '../product/broker.ts'
 import { type JsonObject, sentence } from '../product/injector.ts'
@@ -14,7 +14,7 @@ export function injectedFinding(pod: JsonObject, subject: Subject): Finding {
     return failed('injection-missing', detail, remedyFor('injection-missing', subject))
   }
   const { identity } = record
-  if (sameIdentity(identity, statedIdentity(record.annotations, roleKey, identity)))
+  if (sameIdentity(identity, annotatedIdentity(record.annotations, roleKey, identity)))
     return ok(
       identity.source === 'service-account'
         ? `it has ${SIDECAR_CONTAINER}, for the role that its service account named when it was created: ${identity.role}`

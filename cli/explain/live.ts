@@ -1,10 +1,10 @@
 /** A pod of the cluster: the steps from its annotation to the credentials in its sidecar. */
 import type { V1Pod } from '@kubernetes/client-node'
 import { accountNameOf, readAccount } from '../cluster/accounts.ts'
-import type { Answer } from '../cluster/asked.ts'
+import type { Answer } from '../cluster/api-request.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { brokerOf, type Installation } from '../cluster/installation.ts'
-import { plain } from '../cluster/plain.ts'
+import { plainObject } from '../cluster/plain-object.ts'
 import { type AccountRecord, accountRecord, podRecord } from '../product/broker.ts'
 import {
   type InjectionSettings,
@@ -16,13 +16,13 @@ import {
 } from '../product/injector.ts'
 import { admission } from './admission.ts'
 import { blockFinding, credentialsFinding, eventsOn } from './credentials.ts'
-import { entitledFinding } from './entitled.ts'
+import { entitlementFinding } from './entitlement.ts'
 import type { Explanation } from './explanation.ts'
 import { injectedFinding } from './injected.ts'
 import { guardOf, nodeFinding } from './node.ts'
 import type { Subject } from './remedies.ts'
-import { onNode, sidecarRuns } from './start.ts'
-import { type Check, failed, ok, unseen, walk } from './step.ts'
+import { scheduledFinding, sidecarFinding } from './start.ts'
+import { type Check, failed, notChecked, ok, runChecks } from './step.ts'
 
 export const NO_INJECTOR =
   'the injector of this cluster was not found, so the admission steps assume its default settings'
@@ -33,15 +33,15 @@ export async function explainLive(
   typed: V1Pod,
 ): Promise<Explanation> {
   const { namespace = '', name = '' } = typed.metadata ?? {}
-  const settings = installation.injection ?? defaults()
+  const settings = installation.injection ?? defaultSettings()
   const subject = { namespace, pod: name, roleKey: settings.roleKey }
-  const raw = plain(typed)
+  const raw = plainObject(typed)
   const own = await readNamespace(cluster, namespace)
   const answer = await accountAnswer(cluster, installation, namespace, raw)
   const account = answer.kind === 'found' ? answer.value : frozenAccount(raw, settings)
   const parts = { typed, raw, own, settings, subject, account, record: recordOf(answer) }
   const { checks, warnings } = admissionChecks(parts, installation.untouched)
-  const steps = await walk([
+  const steps = await runChecks([
     ...checks,
     { id: 'injected', title: 'has its sidecar', look: () => injectedFinding(raw, subject) },
     ...afterAdmission(cluster, installation, parts),
@@ -75,11 +75,11 @@ export async function accountAnswer(
   namespace: string,
   pod: JsonObject,
 ): Promise<Answer<ServiceAccount>> {
-  const hasSay =
+  const mayNameRoles =
     injection === undefined ||
     injection.serviceAccountKey !== undefined ||
     guards.some((guard) => brokerOf(guard)?.serviceAccountRoles)
-  if (!hasSay) return { kind: 'absent' }
+  if (!mayNameRoles) return { kind: 'absent' }
   return readAccount(cluster, namespace, accountNameOf(pod))
 }
 
@@ -110,7 +110,7 @@ function afterAdmission(cluster: Cluster, installation: Installation, parts: Par
   const guard = guardOf(installation, node)
   const broker = guard === undefined ? undefined : brokerOf(guard)
   return [
-    { id: 'scheduled', title: 'has a node', look: () => onNode(typed) },
+    { id: 'scheduled', title: 'has a node', look: () => scheduledFinding(typed) },
     {
       id: 'node',
       title: 'node guarded',
@@ -121,10 +121,10 @@ function afterAdmission(cluster: Cluster, installation: Installation, parts: Par
       title: 'broker allows it',
       look: () =>
         own === undefined
-          ? unseen('you may not read its namespace')
-          : entitledFinding(raw, own, broker, record, settings.policy.base, subject),
+          ? notChecked('you may not read its namespace')
+          : entitlementFinding(raw, own, broker, record, settings.policy.base, subject),
     },
-    { id: 'sidecar', title: 'sidecar runs', look: () => sidecarRuns(typed) },
+    { id: 'sidecar', title: 'sidecar runs', look: () => sidecarFinding(typed) },
     { id: 'block', title: 'block proven', look: () => blockFinding(cluster, typed) },
     {
       id: 'credentials',
@@ -148,7 +148,7 @@ function admissionChecks(
   untouched: readonly string[],
 ): { readonly checks: readonly Check[]; readonly warnings: readonly string[] } {
   if (own === undefined) {
-    const look = () => unseen(`you may not read namespace ${subject.namespace}`)
+    const look = () => notChecked(`you may not read namespace ${subject.namespace}`)
     return { checks: [{ id: 'namespace', title: 'namespace opted in', look }], warnings: [] }
   }
   const { checks, decision } = admission({
@@ -174,11 +174,11 @@ export async function readNamespace({ ask, core }: Cluster, name: string): Promi
   const answer = await ask({ verb: 'get', resource: 'namespaces', namespace: name }, (options) =>
     core.readNamespace({ name }, options),
   )
-  return answer.kind === 'found' ? plain(answer.value) : undefined
+  return answer.kind === 'found' ? plainObject(answer.value) : undefined
 }
 
-export function defaults(): InjectionSettings {
+export function defaultSettings(): InjectionSettings {
   const read = settingsOfFlags([])
-  if (!read.ok) throw new Error(read.problem)
+  if (!read.ok) throw new Error(read.detail)
   return read.settings
 }

@@ -3,8 +3,8 @@ import type { V1Pod } from '@kubernetes/client-node'
 import type { Cluster } from '../cluster/cluster.ts'
 import { guardStatus } from '../cluster/guard-status.ts'
 import type { Installation } from '../cluster/installation.ts'
-import { lastWords, statusOf } from './start.ts'
-import { type Finding, failed, ok, unseen, warning } from './step.ts'
+import { lastError, statusOf } from './start.ts'
+import { type Finding, failed, notChecked, ok, warning } from './step.ts'
 
 const SEE_NODES = 'pod2iam status shows the node guard of each node'
 
@@ -22,16 +22,16 @@ export async function nodeFinding(
 ): Promise<Finding> {
   const guard = guardOf(installation, node)
   if (guard === undefined) {
-    if (!installation.isSeen) return unseen('you may not list the pods of the node guard')
+    if (!installation.isListable) return notChecked('you may not list the pods of the node guard')
     return failed(
       'guard-missing',
       `node ${node} has no node guard, so no pod there gets credentials`,
       'make the DaemonSet of the node guard select and tolerate this node: guard.nodeSelector, guard.tolerations',
     )
   }
-  const told = await guardStatus(cluster, guard)
-  if (told.kind === 'told' && !told.status.verified) {
-    const [first] = told.status.warnings
+  const answer = await guardStatus(cluster, guard)
+  if (answer.kind === 'reached' && !answer.value.verified) {
+    const [first] = answer.value.warnings
     return failed(
       first?.code ?? 'node-unguarded',
       `the guard of node ${node} has not verified its block: ${first?.detail ?? 'it does not say why'}`,
@@ -40,17 +40,19 @@ export async function nodeFinding(
   }
   const unready = ['firewall', 'broker'].find((name) => statusOf(guard, name)?.ready !== true)
   if (unready !== undefined) return notReady(guard, unready, node)
-  if (told.kind === 'failed')
-    return warning('guard-not-asked', `its guard runs, but its status could not be read: ${told.detail}`)
-  if (told.kind === 'forbidden') return ok('its guard and broker are ready, according to their probes')
-  return told.status.mode === 'audit'
+  if (answer.kind === 'failed')
+    return warning('guard-not-asked', `its guard runs, but its status could not be read: ${answer.detail}`)
+  if (answer.kind === 'forbidden') return ok('its guard and broker are ready, according to their probes')
+  return answer.value.mode === 'audit'
     ? ok(`node ${node} is in audit mode: nothing is refused there, and pods get credentials`)
-    : ok(`the guard of node ${node} has verified its block (${told.status.backend}), and its broker is ready`)
+    : ok(
+        `the guard of node ${node} has verified its block (${answer.value.backend}), and its broker is ready`,
+      )
 }
 
 function notReady(guard: V1Pod, container: string, node: string): Finding {
   const status = statusOf(guard, container)
-  const last = lastWords(status)
+  const last = lastError(status)
   const waits = status?.state?.waiting?.reason
   const { namespace, name } = guard.metadata ?? {}
   return failed(

@@ -1,14 +1,14 @@
 /** How far the start of a pod has got: what the kubelet reports about our containers. */
 import type { V1ContainerState, V1ContainerStatus, V1Pod } from '@kubernetes/client-node'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { type Finding, failed, ok, unseen } from './step.ts'
+import { type Finding, failed, notChecked, ok } from './step.ts'
 
 const describe = ({ metadata }: V1Pod) => `kubectl -n ${metadata?.namespace} describe pod ${metadata?.name}`
 const logs = ({ metadata }: V1Pod, container: string) =>
   `kubectl -n ${metadata?.namespace} logs ${metadata?.name} -c ${container} --previous`
 
 /** Whether the pod is on a node. */
-export function onNode(pod: V1Pod): Finding {
+export function scheduledFinding(pod: V1Pod): Finding {
   const { nodeName } = pod.spec ?? {}
   if (nodeName) return ok(`it is on node ${nodeName}`)
   const why = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled')?.message
@@ -20,7 +20,7 @@ export function onNode(pod: V1Pod): Finding {
 }
 
 /** Whether the kubelet has started the sidecar. */
-export function sidecarRuns(pod: V1Pod): Finding {
+export function sidecarFinding(pod: V1Pod): Finding {
   const before = othersBefore(pod)
   if (before !== undefined)
     return failed(
@@ -34,7 +34,7 @@ export function sidecarRuns(pod: V1Pod): Finding {
     const restarts = status?.restartCount ?? 0
     return ok(restarts === 0 ? 'it runs' : `it runs, after ${restarts} restarts`)
   }
-  const last = lastWords(status)
+  const last = lastError(status)
   if (last !== undefined)
     return failed('sidecar-ended', `${SIDECAR_CONTAINER} ended: ${last}`, logs(pod, SIDECAR_CONTAINER))
   if (waiting?.reason && !['PodInitializing', 'ContainerCreating'].includes(waiting.reason))
@@ -43,9 +43,9 @@ export function sidecarRuns(pod: V1Pod): Finding {
       `the kubelet cannot start ${SIDECAR_CONTAINER}: ${waiting.reason}${waiting.message ? `: ${waiting.message}` : ''}`,
       describe(pod),
     )
-  if (terminated) return unseen('it has ended with its pod')
+  if (terminated) return notChecked('it has ended with its pod')
   // While a start hook runs, the kubelet reports nothing about the pod.
-  return unseen('the kubelet has not reported it as running yet')
+  return notChecked('the kubelet has not reported it as running yet')
 }
 
 /** Whether the gate let the pod's own containers start; undefined if the pod has no gate. */
@@ -58,14 +58,14 @@ export function gateState(pod: V1Pod): 'passed' | 'waits' | 'ended' | 'not-start
 }
 
 /** Whether the pod's own containers may start, which they do after the first credentials. */
-export function isLetThrough(pod: V1Pod): boolean {
+export function mayStart(pod: V1Pod): boolean {
   const gate = gateState(pod)
   // Without a gate, the sidecar's start hook holds them back; with a gate, the sidecar counts as started at once.
   return gate === undefined ? statusOf(pod, SIDECAR_CONTAINER)?.started === true : gate === 'passed'
 }
 
 /** The message of a container that last ended with an error: its termination message, which is the end of its log. */
-export function lastWords(status: V1ContainerStatus | undefined): string | undefined {
+export function lastError(status: V1ContainerStatus | undefined): string | undefined {
   const ended = [status?.state, status?.lastState].map((state) => state?.terminated)
   const one = ended.find((state) => state !== undefined && state.exitCode !== 0)
   if (one === undefined) return undefined

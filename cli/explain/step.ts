@@ -20,7 +20,7 @@ export type Check = {
 const BEHIND: Finding = { state: 'not-checked', detail: 'an earlier step fails' }
 
 /** Checks the steps in order until one fails, because each depends on those before it. */
-export async function walk(checks: readonly Check[]): Promise<Step[]> {
+export async function runChecks(checks: readonly Check[]): Promise<Step[]> {
   const steps: Step[] = []
   let isOver = false
   for (const { id, title, look } of checks) {
@@ -32,7 +32,7 @@ export async function walk(checks: readonly Check[]): Promise<Step[]> {
 }
 
 export const ok = (detail: string): Finding => ({ state: 'ok', detail })
-export const unseen = (detail: string): Finding => ({ state: 'not-checked', detail })
+export const notChecked = (detail: string): Finding => ({ state: 'not-checked', detail })
 export const warning = (code: string, detail: string): Finding => ({ state: 'warning', code, detail })
 export const failed = (code: string, detail: string, remedy: string): Finding => ({
   state: 'failed',

@@ -1,13 +1,13 @@
 /** A workload: its stuck pod or, if admission refuses its pods, its template and the error that the controller got. */
 import type { V1Pod } from '@kubernetes/client-node'
-import { foundIn } from '../cluster/asked.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import type { Installation } from '../cluster/installation.ts'
 import { podsOf } from '../cluster/workloads.ts'
 import type { JsonObject } from '../product/injector.ts'
 import type { Explanation } from './explanation.ts'
 import { explainObject, podOf } from './file.ts'
-import { accountAnswer, defaults, explainLive, NO_INJECTOR, readNamespace } from './live.ts'
+import { accountAnswer, defaultSettings, explainLive, NO_INJECTOR, readNamespace } from './live.ts'
 import { type Finding, failed, firstFailed, ok, type Step } from './step.ts'
 
 export async function explainWorkload(
@@ -20,7 +20,7 @@ export async function explainWorkload(
   const pod = pods.toSorted(stuckFirst)[0]
   if (pod !== undefined) return explainLive(cluster, installation, pod)
   const template = podOf(workload) ?? {}
-  const settings = installation.injection ?? defaults()
+  const settings = installation.injection ?? defaultSettings()
   const account = foundIn(await accountAnswer(cluster, installation, namespace, template))
   const explanation = await explainObject(
     workload,

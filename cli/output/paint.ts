@@ -9,10 +9,10 @@ const STYLES = {
   bold: 'bold',
 } as const satisfies Record<Tone, string>
 
-export const plainly: Paint = (_tone, text) => text
+export const noPaint: Paint = (_tone, text) => text
 
 /** Colours on a terminal; none with `NO_COLOR` (no-color.org), which Node's styles respect. */
 export function paintFor(stream: NodeJS.WritableStream, isWanted: boolean): Paint {
-  if (!isWanted) return plainly
+  if (!isWanted) return noPaint
   return (tone, text) => styleText(STYLES[tone], text, { stream, validateStream: true })
 }

@@ -9,7 +9,7 @@ const OWN_STYLES = /^\x1b\[(?:1|2|22|31|32|33|39)m$/
 const CONTROLS = /\x1b\[\d{1,2}m|[\x00-\x09\x0b-\x1f\x7f-\x9f]/g
 
 /** Removes control sequences that others wrote, so that they do not control the user's terminal. */
-export function harmless(text: string): string {
+export function withoutControlSequences(text: string): string {
   return text.replace(CONTROLS, (found) => (OWN_STYLES.test(found) ? found : ''))
 }
 
@@ -23,8 +23,8 @@ export function printed({ data, text }: Outcome, format: Format, page: Page): st
         (found) => `\\u00${found.charCodeAt(0).toString(16)}`,
       )
     case 'yaml':
-      return harmless(stringify(JSON.parse(JSON.stringify(data)), { lineWidth: 0 }))
+      return withoutControlSequences(stringify(JSON.parse(JSON.stringify(data)), { lineWidth: 0 }))
     case 'table':
-      return harmless(text(page))
+      return withoutControlSequences(text(page))
   }
 }

@@ -11,24 +11,24 @@ import { readVersions, skewOf, type Versions } from './versions.ts'
 /** `status`: the current state of every node. */
 export async function status(cluster: Cluster): Promise<Outcome> {
   const installation = await findInstallation(cluster)
-  if (installation.namespace === undefined && installation.isSeen)
+  if (installation.namespace === undefined && installation.isListable)
     throw new CliError(
       'not-installed',
       'pod2iam is not installed in this cluster: it has neither an injector nor a node guard',
       'pod2iam check says whether it can be installed, and docs/install.md explains how',
     )
-  const { reports, isWhole } = await reportNodes(cluster, installation)
+  const { reports, isComplete } = await reportNodes(cluster, installation)
   const versions = await readVersions(cluster, installation)
   const skew = skewOf(versions)
   const refused = cluster.refusals()
-  const isUnseen = !isWhole || reports.some(({ verified }) => verified === null)
+  const isIncomplete = !isComplete || reports.some(({ verified }) => verified === null)
   return {
     data: { nodes: reports, versions, skew: skew ?? null, refused },
     text: (page) =>
       nodesText(reports, page) + versionsText(versions, skew, page) + refusalsText(refused, page),
     exit: exitCode(
       reports.some(({ troubles }) => troubles.length > 0),
-      isUnseen,
+      isIncomplete,
     ),
   }
 }

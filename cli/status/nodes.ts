@@ -2,17 +2,18 @@
 import type { V1Node, V1Pod } from '@kubernetes/client-node'
 import { bounded } from '../cluster/bounded.ts'
 import type { Cluster } from '../cluster/cluster.ts'
-import { type GuardStatus, guardStatus } from '../cluster/guard-status.ts'
+import type { PodAnswer } from '../cluster/exec.ts'
+import { guardStatus } from '../cluster/guard-status.ts'
 import type { Installation } from '../cluster/installation.ts'
 import { guardOf } from '../explain/node.ts'
-import { lastWords, statusOf } from '../explain/start.ts'
+import { lastError, statusOf } from '../explain/start.ts'
 import type { Status } from '../product/guard.ts'
 import { releaseOf } from './versions.ts'
 
 /** How many guards are asked at a time: each costs a connection through the API server and a process on its node. */
 const AT_ONCE = 10
 
-export type Trouble = { readonly code: string; readonly detail: string }
+type NodeProblem = { readonly code: string; readonly detail: string }
 
 export type NodeReport = {
   readonly node: string
@@ -33,11 +34,11 @@ export type NodeReport = {
   /** Pods on the host network; null if the guard does not observe them. */
   readonly hostNetwork: Status['hostNetwork']
   /** Why pods on the node get no credentials, or why all of them can get those of the node. */
-  readonly troubles: readonly Trouble[]
-  readonly warnings: readonly Trouble[]
+  readonly troubles: readonly NodeProblem[]
+  readonly warnings: readonly NodeProblem[]
 }
 
-export type Nodes = { readonly reports: readonly NodeReport[]; readonly isWhole: boolean }
+export type Nodes = { readonly reports: readonly NodeReport[]; readonly isComplete: boolean }
 
 /** Asks all guards; nodes without a guard are included if nodes may be listed. */
 export async function reportNodes(cluster: Cluster, installation: Installation): Promise<Nodes> {
@@ -53,7 +54,7 @@ export async function reportNodes(cluster: Cluster, installation: Installation):
     const guard = guardOf(installation, name)
     return guard === undefined ? withoutGuard(name) : reportOf(name, guard, await guardStatus(cluster, guard))
   })
-  return { reports, isWhole: listed.kind === 'found' && installation.isSeen }
+  return { reports, isComplete: listed.kind === 'found' && installation.isListable }
 }
 
 /** Windows and Fargate nodes run no guard. */
@@ -73,8 +74,8 @@ function withoutGuard(node: string): NodeReport {
   }
 }
 
-function reportOf(node: string, guard: V1Pod, told: GuardStatus): NodeReport {
-  const status = told.kind === 'told' ? told.status : undefined
+function reportOf(node: string, guard: V1Pod, answer: PodAnswer<Status>): NodeReport {
+  const status = answer.kind === 'reached' ? answer.value : undefined
   const unready = (['firewall', 'broker'] as const).filter((name) => statusOf(guard, name)?.ready !== true)
   const troubles = unready.map((name) => notReady(guard, name))
   const isSilent = status !== undefined && !status.verified
@@ -100,7 +101,7 @@ function reportOf(node: string, guard: V1Pod, told: GuardStatus): NodeReport {
     troubles: [...(isSilent ? [first ?? unverified] : []), ...troubles],
     warnings: [
       ...(isSilent ? more : (status?.warnings ?? [])),
-      ...(told.kind === 'failed' ? [{ code: 'guard-not-asked', detail: told.detail }] : []),
+      ...(answer.kind === 'failed' ? [{ code: 'guard-not-asked', detail: answer.detail }] : []),
       ...(status?.leftovers ?? []).map(({ kind, remove }) => ({
         code: 'leftover',
         detail: `a rule of ${kind} redirects traffic to the metadata service; to remove it, on the node: ${remove}`,
@@ -109,9 +110,9 @@ function reportOf(node: string, guard: V1Pod, told: GuardStatus): NodeReport {
   }
 }
 
-function notReady(guard: V1Pod, container: 'firewall' | 'broker'): Trouble {
+function notReady(guard: V1Pod, container: 'firewall' | 'broker'): NodeProblem {
   const status = statusOf(guard, container)
-  const why = lastWords(status) ?? status?.state?.waiting?.reason ?? 'its probe fails'
+  const why = lastError(status) ?? status?.state?.waiting?.reason ?? 'its probe fails'
   const { namespace, name } = guard.metadata ?? {}
   return {
     code: container === 'broker' ? 'broker-not-ready' : 'guard-not-ready',

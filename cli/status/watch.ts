@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { Outcome } from '../outcome.ts'
 
-export type Watching = {
+export type WatchOptions = {
   readonly look: () => Promise<Outcome>
   /** Milliseconds between the end of one update and the next. */
   readonly intervalMs: number
@@ -11,7 +11,7 @@ export type Watching = {
 }
 
 /** Repeats until the signal; resolves with the last result. */
-export async function watch({ look, intervalMs, signal, show }: Watching): Promise<Outcome | undefined> {
+export async function watch({ look, intervalMs, signal, show }: WatchOptions): Promise<Outcome | undefined> {
   let last: Outcome | undefined
   let shown = ''
   while (!signal.aborted) {

@@ -52,11 +52,11 @@ async function trustSeen(
         detail: `IAM has ${Role?.Arn}: another account or another path`,
       }
     const document = JSON.parse(decodeURIComponent(Role.AssumeRolePolicyDocument ?? '{}'))
-    const all = [statement.Action].flat().map((action) => judged(document, caller, action))
+    const all = [statement.Action].flat().map((action) => evaluate(document, caller, action))
     const worst = (['no', 'conditional', 'yes'] as const).flatMap(
       (one) => all.find(({ trusts }) => trusts === one) ?? [],
     )
-    return worst[0] ?? judged(document, caller, 'sts:AssumeRole')
+    return worst[0] ?? evaluate(document, caller, 'sts:AssumeRole')
   } catch (error) {
     const { name } = error as Error
     if (name === 'NoSuchEntityException' || name === 'NoSuchEntity')
@@ -97,7 +97,7 @@ async function permission(iam: Iam, { role, statement }: RoleTrust, caller: stri
 const bounded = () => ({ abortSignal: AbortSignal.timeout(TIMEOUT_MS) })
 
 /** Whether a trust policy allows the caller. Principals are compared literally; conditions are left to the user. */
-function judged(document: unknown, caller: string, action: string): Omit<Verdict, 'permitted'> {
+function evaluate(document: unknown, caller: string, action: string): Omit<Verdict, 'permitted'> {
   const found = statementsOf(document).filter((one) => isAbout(one, caller, action))
   if (found.some(({ Effect }) => Effect === 'Deny'))
     return { trusts: 'conditional', detail: 'its trust policy has a Deny statement: read it' }

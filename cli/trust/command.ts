@@ -1,34 +1,32 @@
 import { KEYS } from '../../common/keys.ts'
 import { parseBaseRoleArn, parseRoleArn } from '../../common/role.ts'
 import { annotated } from '../audit/annotated.ts'
-import { foundIn } from '../cluster/asked.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import { bounded } from '../cluster/bounded.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { brokerOf, findInstallation } from '../cluster/installation.ts'
-import { plain } from '../cluster/plain.ts'
+import { plainObject } from '../cluster/plain-object.ts'
 import { namespaceOf } from '../explain/live.ts'
 import { CliError } from '../failure.ts'
 import { exitCode, type Outcome, type Page } from '../outcome.ts'
 import { refusalsText } from '../output/refusals.ts'
 import { indented, table } from '../output/table.ts'
 import type { Verdict } from './aws.ts'
-import type { Form } from './form.ts'
-import { inForm } from './forms.ts'
+import { formatPolicies } from './format-policies.ts'
+import type { PolicyFormat } from './policy-format.ts'
 import { nodeStatement, policy, type RoleTrust, rolesInUse } from './roles.ts'
 
 export type TrustOptions = {
   readonly nodeRole?: string
   readonly baseRoleArn?: string
   readonly roleKey?: string
-  readonly form?: Form
+  readonly form?: PolicyFormat
   readonly byNamespace?: boolean
   readonly check?: boolean
 }
 
 /** Used if the caller of STS is not known. */
 const UNKNOWN_CALLER = 'arn:aws:iam::ACCOUNT:role/NODE-ROLE'
-
-export type Judge = (role: RoleTrust, caller: string) => Promise<Verdict>
 
 /** `trust`: what IAM needs so that the roles in use can be assumed. */
 export async function trust(cluster: Cluster, options: TrustOptions): Promise<Outcome> {
@@ -43,7 +41,7 @@ export async function trust(cluster: Cluster, options: TrustOptions): Promise<Ou
       cluster.core.listNamespace(query, call),
     ),
   ])
-  const own = (foundIn(namespaces) ?? []).map((one) => namespaceOf(plain(one)))
+  const own = (foundIn(namespaces) ?? []).map((one) => namespaceOf(plainObject(one)))
   const { byNodeRole: roles, byWebIdentity } = rolesInUse(all, own, {
     ...{ caller, broker, byNamespace: options.byNamespace === true },
     base: baseOf(options) ?? broker?.baseRoleArn ?? installation.injection?.policy.base,
@@ -58,7 +56,7 @@ export async function trust(cluster: Cluster, options: TrustOptions): Promise<Ou
     inAws: verdicts?.[index] ?? null,
   }))
   const isWrong = verdicts?.some(({ trusts, permitted }) => isBad(trusts) || permitted === false) === true
-  const isUnseen = verdicts?.some(({ trusts }) => trusts === 'not-seen') === true || refused.length > 0
+  const isIncomplete = verdicts?.some(({ trusts }) => trusts === 'not-seen') === true || refused.length > 0
   return {
     data: {
       caller,
@@ -72,8 +70,8 @@ export async function trust(cluster: Cluster, options: TrustOptions): Promise<Ou
         ? trustText(roles, caller, verdicts, page) +
           webIdentityText(byWebIdentity, page) +
           refusalsText(refused, page)
-        : inForm(options.form, roles, caller),
-    exit: exitCode(isWrong, isUnseen),
+        : formatPolicies(options.form, roles, caller),
+    exit: exitCode(isWrong, isIncomplete),
   }
 }
 

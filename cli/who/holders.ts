@@ -6,19 +6,19 @@ import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { Problem } from '../../common/protocol.ts'
 import { parseSessionPolicies } from '../../common/session-policies.ts'
 import { allAccounts, readAccount } from '../cluster/accounts.ts'
-import { foundIn } from '../cluster/asked.ts'
+import { foundIn } from '../cluster/api-request.ts'
 import { bounded } from '../cluster/bounded.ts'
 import type { Cluster } from '../cluster/cluster.ts'
 import { brokerOf, type Installation } from '../cluster/installation.ts'
-import { plain } from '../cluster/plain.ts'
-import { sidecarLife } from '../cluster/sidecar.ts'
+import { plainObject } from '../cluster/plain-object.ts'
+import { credentialsLifetime } from '../cluster/sidecar.ts'
 import { guardOf } from '../explain/node.ts'
-import { isLetThrough, statusOf } from '../explain/start.ts'
+import { mayStart, statusOf } from '../explain/start.ts'
 import {
   type AccountRecord,
   accountRecord,
   type BrokerSettings,
-  entitle,
+  entitlementOf,
   entitlementSettings,
   type NamespaceRecord,
   namespaceRecord,
@@ -87,55 +87,60 @@ export async function holdersOf(
   const roleKey = installation.injection?.roleKey ?? KEYS.role
   const alive = pods.filter(({ status }) => status?.phase !== 'Succeeded' && status?.phase !== 'Failed')
   const records = alive.flatMap((pod) => {
-    const record = podRecord(plain(pod), roleKey)
+    const record = podRecord(plainObject(pod), roleKey)
     return record?.identity === undefined ? [] : [{ pod, record, identity: record.identity }]
   })
   const namespaces = await readNamespaces(cluster, new Set(records.map(({ record }) => record.namespace)))
-  const hasSay = installation.guards.some((guard) => brokerOf(guard)?.serviceAccountRoles)
-  const accounts = hasSay ? await readAccounts(cluster, records) : NO_ACCOUNTS
+  const mayNameRoles = installation.guards.some((guard) => brokerOf(guard)?.serviceAccountRoles)
+  const accounts = mayNameRoles ? await readAccounts(cluster, records) : NO_ACCOUNTS
   const held = records
     .map(({ pod, record, identity }) => {
       const guard = guardOf(installation, record.nodeName || undefined) ?? installation.guards[0]
       const broker = guard === undefined ? undefined : brokerOf(guard)
       const base = broker?.baseRoleArn ?? installation.injection?.policy.base
-      return { pod, source: identity.source, record, ...judged(record, namespaces, accounts, broker, base) }
+      return {
+        pod,
+        source: identity.source,
+        record,
+        ...decisionFor(record, namespaces, accounts, broker, base),
+      }
     })
     .filter(({ role }) => options.role === undefined || isRole(options.role, role))
-  return bounded(held, AT_ONCE, async ({ pod, record, source, ...judgement }) => {
+  return bounded(held, AT_ONCE, async ({ pod, record, source, ...decision }) => {
     const place = { namespace: record.namespace, name: record.name }
-    const life = options.isAsking && runs(pod) ? await sidecarLife(cluster, place) : undefined
+    const life = options.isAsking && runs(pod) ? await credentialsLifetime(cluster, place) : undefined
     const seconds = life?.kind === 'reached' ? life.value : undefined
     return {
       namespace: record.namespace,
       pod: record.name,
       node: record.nodeName || null,
       serviceAccount: record.serviceAccount,
-      ...judgement,
+      ...decision,
       source,
-      ready: seconds === undefined ? isLetThrough(pod) : seconds > 0,
+      ready: seconds === undefined ? mayStart(pod) : seconds > 0,
       expires: seconds ? new Date(options.now() + seconds * 1000).toISOString() : null,
       isAsked: seconds !== undefined,
     }
   })
 }
 
-type Judged = Pick<Holder, 'role' | 'narrowedBy' | 'session' | 'refused'>
+type Decision = Pick<Holder, 'role' | 'narrowedBy' | 'session' | 'refused'>
 
-/** The broker's own decision; see `entitle`. */
-function judged(
+/** The broker's own decision; see `entitlementOf`. */
+function decisionFor(
   record: PodRecord,
   namespaces: ReadonlyMap<string, NamespaceRecord>,
   accounts: Accounts,
   broker: BrokerSettings | undefined,
   base: string | undefined,
-): Judged {
+): Decision {
   const written = record.identity?.role ?? null
   if (broker === undefined)
     return { role: written, narrowedBy: writtenPolicies(record), session: null, refused: null }
   try {
     const roles = { base: base ?? ANY_BASE, own: [] }
     const namespace = namespaces.get(record.namespace)
-    const { request } = entitle(record, namespace, roles, entitlementSettings(broker), accounts(record))
+    const { request } = entitlementOf(record, namespace, roles, entitlementSettings(broker), accounts(record))
     return {
       role: request.roleArn.startsWith(ANY_BASE)
         ? (written ?? request.roleArn.slice(ANY_BASE.length))
@@ -156,7 +161,7 @@ type Accounts = (pod: PodRecord) => AccountRecord
 /** If they do not count, or may not be read. */
 const NO_ACCOUNTS: Accounts = () => ({ exists: true, list: undefined })
 
-/** What may not be read narrows nothing here, and the end of the output says so. */
+/** Accounts that may not be read narrow nothing here, and the end of the output says so. */
 async function readAccounts(
   cluster: Cluster,
   records: readonly { readonly record: PodRecord }[],
@@ -192,7 +197,7 @@ async function readNamespaces(
       : await askAll({ verb: 'list', resource: 'namespaces' }, (query, options) =>
           core.listNamespace(query, options),
         )
-  const records = (foundIn(read) ?? []).flatMap((one) => namespaceRecord(plain(one)) ?? [])
+  const records = (foundIn(read) ?? []).flatMap((one) => namespaceRecord(plainObject(one)) ?? [])
   return new Map(records.map((one) => [one.name, one]))
 }
 

@@ -37,7 +37,7 @@ export function dial(address: string, port: number, timeoutMs: number): Promise<
 /** Where this network namespace sends packets for an address. */
 export type Route =
   | 'none'
-  /** To itself: a refusal would be its own and prove nothing. */
+  /** To itself: its own refusal would prove nothing. */
   | 'local'
   | 'out'
 
@@ -52,7 +52,7 @@ const NO_ROUTE = ['ENETUNREACH', 'EHOSTUNREACH', 'EADDRNOTAVAIL', 'EAFNOSUPPORT'
 export async function routeTo(address: string): Promise<Route> {
   const source = await sourceFor(address)
   if (source === undefined) return 'none'
-  // What is local is given itself as source address; only a local IPv6 route without address is not.
+  // A local address is its own source address; only behind a local IPv6 route without an address it is not.
   if (source === address) return 'local'
   return address.includes(':') && hasLocalRoute(await readIpv6Routes(), address) ? 'local' : 'out'
 }

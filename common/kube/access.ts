@@ -23,7 +23,7 @@ export type KubeAccess = {
    * Reads token and certificates again: they are rotated under a running process.
    *
    * @param isRefused the API server has just answered 401 to the last ones
-   * @throws {KubeAccessError}
+   * @throws {KubeAccessError} with the remedy, or the error of a file that cannot be read
    */
   readonly read: (isRefused?: boolean) => Promise<KubeCredentials>
   /** Makes the connections where they are not plain TLS to the server: through a proxy, or without TLS. */
@@ -33,7 +33,10 @@ export type KubeAccess = {
 /** A problem with the access to the API server, as a message for the operator. */
 export class KubeAccessError extends Error {}
 
-/** @param name of what gives the access; @param detail a sentence with the remedy */
+/**
+ * @param name of the source of the access, such as `kubeconfig PATH`
+ * @param detail a sentence with the remedy
+ */
 export function accessError(name: string, detail: string): KubeAccessError {
   return new KubeAccessError(`${name} cannot be used: ${detail}`)
 }

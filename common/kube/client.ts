@@ -15,16 +15,16 @@ import { objectSplitter } from './object-splitter.ts'
 
 export type Query = Readonly<Record<string, string>>
 
-/** How a list or a watch is read. */
+/** Options for reading a list or a watch. */
 export type ReadOptions = {
-  /** Asks for the objects' metadata alone (`PartialObjectMetadata`); a server that has no such form sends whole objects. */
+  /** Requests only the objects' metadata (`PartialObjectMetadata`); a server that does not support this sends whole objects. */
   readonly metadataOnly?: boolean
   /**
    * Called with each object of a list as it arrives, or with {@link oversize}; the answer's own items are then empty. A client
-   * that is not {@link KubeOptions.piecemeal} gives the items as ever.
+   * that is not {@link KubeOptions.piecemeal} ignores it without `whole`, and returns the items.
    */
   readonly each?: (object: unknown) => void
-  /** The list comes without pages, however long it is: with {@link each} it is read object by object by every client. */
+  /** The list is not paged, however long it is: with {@link each}, every client reads it object by object. */
   readonly whole?: boolean
 }
 
@@ -55,7 +55,7 @@ export class KubeError extends Error {
 
 export type KubeOptions = {
   readonly userAgent?: string
-  /** For one whole exchange, milliseconds; of a watch, for the headers of its answer. */
+  /** For one whole exchange, milliseconds; for a watch, until the headers of its answer. */
   readonly timeoutMs?: number
   /**
    * Reads lists object by object as they arrive, and lists and watches without `managedFields`: no page is ever held. It
@@ -64,15 +64,15 @@ export type KubeOptions = {
   readonly piecemeal?: boolean
 }
 
-/** As client-go's. The key set of tokens is an `application/jwk-set+json`: asked for JSON alone, the API server answers 406. */
+/** As client-go does. The key set of tokens is `application/jwk-set+json`: if only JSON is accepted, the API server answers 406. */
 const ANY = 'application/json, */*'
-/** A list must be asked for with another kind than a watch: the API server answers 406 otherwise. */
+/** A list needs another kind than a watch: otherwise the API server answers 406. */
 const METADATA = {
   list: 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1',
   watch: 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1',
 }
 
-/** A page of a list; where it is larger the same is asked for in smaller ones. */
+/** Bytes of a page of a list; a larger one is requested again in smaller pages. */
 const MAX_PAGE = 8 * 1024 * 1024
 /** Read at once, in bytes: about a millisecond's work. */
 const BYTES_A_TURN = 64 * 1024
@@ -135,7 +135,7 @@ class Client {
     return JSON.parse(reply.body) as unknown
   }
 
-  /** As {@link exchange}, a page that is never held as a whole: `each` gets its objects. */
+  /** As {@link exchange}, for a page that is never in memory as a whole: `each` gets its objects. */
   async #readPage(url: URL, accept: string, each: (object: unknown) => void): Promise<unknown> {
     const { timeoutMs } = this.#options
     const signal = AbortSignal.timeout(timeoutMs)
@@ -159,7 +159,7 @@ class Client {
     yield* this.#options.piecemeal ? objectsOf(response, objectSplitter('stream')) : jsonLines(response)
   }
 
-  /** The headers of a watch's answer arrive at once; a server that accepts the connection and sends nothing is given up. */
+  /** Opens a watch. The headers of its answer arrive at once; a server that accepts the connection and sends nothing is given up. */
   async #answered(url: URL, options: object, signal: AbortSignal): Promise<IncomingMessage> {
     const { timeoutMs } = this.#options
     const silent = new AbortController()

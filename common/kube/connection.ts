@@ -1,7 +1,7 @@
 /** Credentials and connections of a client of the API server; both change while the process runs. */
 import type { Agent } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
-import { type Clock, inTime } from '../clock.ts'
+import { type Clock, withTimeout } from '../clock.ts'
 import { singleFlight } from '../single-flight.ts'
 import type { KubeAccess, KubeCredentials } from './access.ts'
 
@@ -25,7 +25,7 @@ export class Connection {
     this.#timeoutMs = timeoutMs
   }
 
-  /** The options of a request with these headers. @throws {KubeAccessError} */
+  /** The options of a request with these headers, credentials included. @throws if the credentials cannot be read, or not in time */
   async options(given: Readonly<Record<string, string>>) {
     const isOld = this.#clock.now() - this.#readAt >= (this.#access.rereadMs ?? REREAD_MS)
     const current = this.#credentials === undefined || isOld ? await this.#reread() : this.#credentials
@@ -45,11 +45,11 @@ export class Connection {
     this.#agent?.destroy()
   }
 
-  /** One at a time: a second agent would end the connections of the first. */
+  /** Reads the credentials again, one read at a time: a second agent would end the connections of the first. */
   readonly #reread = singleFlight(async () => {
     // A credential plugin may take longer than a request may; the next request finds what it has given.
     const late = () => new Error(`no credentials within ${this.#timeoutMs} ms`)
-    const fresh = await inTime(this.#clock, this.#access.read(this.#isRefused), this.#timeoutMs, late)
+    const fresh = await withTimeout(this.#clock, this.#access.read(this.#isRefused), this.#timeoutMs, late)
     this.#readAt = this.#clock.now()
     this.#isRefused = false
     if (!this.#agent || !sameTls(this.#credentials, fresh)) {

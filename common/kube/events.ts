@@ -17,7 +17,7 @@ type PodWarning = { readonly reason: string; readonly action: string; readonly n
 export type EventOutcome = 'sent' | 'there-already' | 'limited' | 'failed'
 
 type EventPolicy = {
-  /** `reportingController`, which stays the same, and `reportingInstance`. */
+  /** `reportingController`, which is the same for all replicas, and `reportingInstance`. */
   readonly controller: string
   readonly instance: string
   /** The same warning is written again after this long, milliseconds. */
@@ -39,7 +39,7 @@ const MAX_NOTE = 1024
 
 /**
  * @param onOutcome called after every attempt
- * @returns writes a warning; never throws and never waits
+ * @returns a function that writes a warning; it never throws and never waits
  */
 export function eventWriter(
   { kube, clock, log }: Omit<Deps<'send'>, 'signal'>,

@@ -4,15 +4,15 @@
  */
 export const MAX_OBJECT = 16 * 1024 * 1024
 
-/** Stands for a line that was too long to be read. */
+/** Stands for an object that was too large to be read. */
 export const oversize = Symbol('oversize')
 
 /**
  * The JSON values of a stream with one per line, as a watch sends them. An unfinished last line (a connection that was
- * cut) is dropped: what it said comes again with the next watch. A line longer than `most` is not kept, whatever its
- * length, and comes as {@link oversize}.
+ * cut) is dropped: its event comes again with the next watch. A line longer than `most` bytes is not kept, and yields
+ * {@link oversize}.
  *
- * @throws on a line that is not JSON
+ * @throws {SyntaxError} on a line that is not JSON
  */
 export async function* jsonLines(
   chunks: AsyncIterable<Buffer>,

@@ -1,4 +1,4 @@
-/** A kubeconfig file as `KubeConfig` of @kubernetes/client-node can read it. */
+/** Reads a kubeconfig file in the form that `KubeConfig` of @kubernetes/client-node can read. */
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { accessError } from './access.ts'
@@ -9,9 +9,10 @@ type Entry = Record<string, unknown>
 const UNSUPPORTED_USERS = ['as-groups', 'as-uid', 'as-user-extra'] as const
 
 /**
- * Reads a kubeconfig in YAML or JSON; the text is JSON, in which is put right what `KubeConfig` does not read or reads
- * otherwise than kubectl. `unsupported` names what the user of that name has and `KubeConfig` would leave out.
+ * Reads a kubeconfig in YAML or JSON.
  *
+ * @returns `text`: JSON, in which everything is adapted that `KubeConfig` does not read, or reads differently from kubectl;
+ *   `unsupported`: a function that names the setting of a user which `KubeConfig` would ignore, if there is one
  * @throws {KubeAccessError} with the remedy
  */
 export async function kubeconfigDocument(path: string) {
@@ -98,7 +99,7 @@ function adaptedProvider(provider: Entry): Entry {
   return { ...provider, config }
 }
 
-/** Where there are data and a file the data count, as for kubectl. */
+/** Where there are both data and a file, the data count, as for kubectl. */
 function dataFirst(entry: Entry, names: readonly string[]): Entry {
   const doubled = names.filter((name) => entry[`${name}-data`])
   return Object.fromEntries(Object.entries(entry).filter(([name]) => !doubled.includes(name)))

@@ -8,7 +8,7 @@ import type { RequestOptions } from 'node:https'
 import { dirname } from 'node:path'
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js'
 import type { User } from '@kubernetes/client-node/dist/config_types.js'
-import { inTime, type SteadyClock, systemClock } from '../clock.ts'
+import { type SteadyClock, systemClock, withTimeout } from '../clock.ts'
 import { singleFlight } from '../single-flight.ts'
 import {
   accessError,
@@ -30,7 +30,7 @@ type Loaded = {
 }
 
 const PLUGIN_TIMEOUT_MS = 20_000
-/** A plugin's credential or a provider's token may be asked for this often: `KubeConfig` knows when it has expired. */
+/** A plugin's credential or a provider's token may be requested this often: `KubeConfig` knows when it has expired. */
 const EXPIRING_REREAD_MS = 1000
 /** A plugin whose credential the API server refuses is run again, but not for every request. */
 const REFUSED_PLUGIN_MS = 10_000
@@ -45,7 +45,7 @@ const PROVIDER_REMEDIES: Readonly<Record<string, string>> = {
  * Access by the current context of a kubeconfig file, in YAML or JSON.
  *
  * @param options `pluginTimeoutMs`: for one run of a credential plugin
- * @throws {KubeAccessError} with the remedy, also where no credential can be had
+ * @throws {KubeAccessError} with the remedy, also if there is no credential
  */
 export async function kubeconfigAccess(
   path: string,
@@ -89,7 +89,7 @@ export async function kubeconfigAccess(
 /**
  * Access from inside the cluster, by the environment and the projected service-account volume.
  *
- * @param root what the volume's path is below, for tests
+ * @param root directory under which the volume's path is looked up, for tests
  * @throws {KubeAccessError} outside a cluster
  */
 export async function podAccess(root = ''): Promise<KubeAccess> {
@@ -155,7 +155,7 @@ function reader({ config, name, plugin, timeoutMs, clock }: Loaded, user: User) 
     }
     try {
       // An OIDC issuer, unlike a plugin, cannot be ended. Not the clock of tests: what is waited for takes real time.
-      return await inTime(systemClock, credentialsBy(kept, user), timeoutMs, () => {
+      return await withTimeout(systemClock, credentialsBy(kept, user), timeoutMs, () => {
         const message = `it gave no credential within ${timeoutMs / 1000} s`
         return Object.assign(new Error(message), { code: TIMED_OUT })
       })

@@ -5,9 +5,9 @@ export type ListPage = {
   readonly items: readonly unknown[]
   /** The list's resource version. */
   readonly version: string | undefined
-  /** Token of the next page; undefined behind the last. */
+  /** Token of the next page; undefined after the last. */
   readonly next: string | undefined
-  /** How many objects could be asked for at once. */
+  /** The number of objects that could be requested at once. */
   readonly limit: number
   /** Its only object is too large to be read. */
   readonly isOversize: boolean

@@ -1,14 +1,14 @@
 /**
- * Cuts the JSON of a list or of a watch into its objects while it arrives, so that neither a page nor what was read of it
- * is ever kept in memory as a whole, and drops `managedFields`, which are half of a pod's text and are not used here. It only
- * finds where objects begin and end; what is in them is for JSON.parse to judge.
+ * Splits the JSON of a list or of a watch into its objects while it arrives, so that neither a page nor its objects together
+ * are ever in memory as a whole, and drops `managedFields`, which are half of a pod's text and are not used here. It only
+ * finds where objects begin and end; JSON.parse checks their content.
  */
 import { MAX_OBJECT, oversize } from './json-lines.ts'
 
 const [QUOTE, BACKSLASH, OPEN_ARRAY, CLOSE_ARRAY, OPEN, CLOSE, SPACE] = [
   0x22, 0x5c, 0x5b, 0x5d, 0x7b, 0x7d, 0x20,
 ]
-/** As Go's encoder writes it; written otherwise they are read like everything else. */
+/** As Go's encoder writes it; in any other spelling they are read like everything else. */
 const MANAGED_FIELDS = '"managedFields":'
 /** What a list has beside its objects: kind, version, the token of the next page. */
 const MAX_ENVELOPE = 256 * 1024
@@ -26,14 +26,14 @@ export function objectSplitter(of: 'list' | 'stream', most: number = MAX_OBJECT)
   let isInItems = of === 'stream'
   /** Brackets open within managedFields; 0 while they are not being skipped. */
   let skipped = 0
-  /** The chunk under way, and where in it begins what is to be kept. */
+  /** The current chunk, and the index in it from which bytes are still to be kept. */
   let [chunk, from]: [Buffer, number] = [Buffer.alloc(0), 0]
 
   const keep = (until: number, into: Pieces | undefined) => {
     if (skipped === 0 && until > from) into?.add(chunk.subarray(from, until))
     from = until
   }
-  /** What is open goes: into the object under way, into the list around the objects, or nowhere between them. */
+  /** Where bytes at this depth are kept: in the current object, in the list around the objects, or nowhere between objects. */
   const target = (open: number) => (!isInItems ? envelope : open > outside ? kept : undefined)
   const onOpen = (at: number) => {
     if (isInItems && depth === outside) keep(at, undefined)
@@ -61,7 +61,7 @@ export function objectSplitter(of: 'list' | 'stream', most: number = MAX_OBJECT)
     }
     depth--
   }
-  /** To the end of the string that is under way at this index, or beyond the chunk. */
+  /** Skips to the end of the string that contains this index; returns an index after the chunk if it does not end there. */
   const skipString = (at: number) => {
     const end = stringEnd(chunk, at)
     string = end <= chunk.length ? NO_STRING : end === chunk.length + 1 ? IN_STRING : ESCAPE

@@ -16,7 +16,7 @@ import { cachedList, type ListSource, pagedList, RETRY } from './whole-list.ts'
 export type Sink<T> = {
   /** The part of an object that is kept, or undefined if it does not have the expected structure. Never throws. */
   readonly project: (object: unknown) => T | undefined
-  /** Whether an object of a list is kept, of which `kept` are so far; one that is not kept counts as gone. Absent: all are. */
+  /** Whether an object of a list is kept, given the number of those kept so far; one that is not kept counts as gone. Absent: all are kept. */
   readonly keep?: (one: T, kept: number) => boolean
   /** A list begins; the next calls of `keep` belong to it. */
   readonly begin?: () => void
@@ -38,7 +38,7 @@ type WatchObject = {
   readonly message?: string
 }
 
-/** Objects asked for at once. */
+/** Objects requested at once. */
 const PAGE = 20
 /** Minimum time before another list that only fetches what exceeded the limit in the last one. */
 const REFILL_MS = 300_000
@@ -57,7 +57,7 @@ type ReflectOptions<T> = {
 /**
  * Mirrors the collection at `path`, narrowed by `query` (selectors), into `sink` until `signal` aborts.
  *
- * @param what `page`: most objects asked for at once; more is quicker, and takes more memory where the client is not
+ * @param what `page`: most objects requested at once; more is quicker, and takes more memory where the client is not
  *   piecemeal. `metadataOnly`: the objects come without spec and status, in lists and watches or in lists alone, where the
  *   server can do that. `cached`: the objects are few enough that the API server may send all at once, which it does from its cache, where an
  *   index finds those of a node; pages would be read from etcd, through all objects of that kind. The answer is never older than
@@ -87,11 +87,11 @@ class Reflector<T> {
   readonly #deps: Deps<'get' | 'stream'>
   readonly #source: ListSource
   #listedAt = 0
-  /** From which a watch can go on; undefined if all must be listed. */
+  /** The resource version from which a watch can resume; undefined if everything must be listed. */
   #version: string | undefined
-  /** The last version heard of, also when watching cannot go on from it. */
+  /** The latest resource version received, also if a watch cannot resume from it. */
   #newest = '0'
-  /** The API server's cache may not have the latest change yet. */
+  /** Whether to list from etcd, because the API server's cache may not have the latest change yet. */
   #pastCaches = false
 
   constructor(what: ReflectOptions<T>, deps: Deps<'get' | 'stream'>) {

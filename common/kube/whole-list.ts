@@ -1,4 +1,4 @@
-/** A collection as a whole, from the API server's cache where that will do, else page by page. */
+/** Reads a whole collection, from the API server's cache where that suffices, else page by page. */
 
 import { backoff } from '../backoff.ts'
 import { pause } from '../clock.ts'
@@ -12,7 +12,7 @@ import { type List, type ListPage, listPage } from './list-page.ts'
 export type ListSource = Deps<'get'> & {
   readonly path: string
   readonly query: Query
-  /** Most objects asked for at once. */
+  /** Most objects requested at once. */
   readonly page: number
   readonly metadataOnly: boolean
 }
@@ -21,7 +21,7 @@ export type ListSource = Deps<'get'> & {
 type Each = (object: unknown) => void
 
 export const RETRY = { base: 500, cap: 30_000 }
-/** What the API server answers where its cache cannot serve a list, besides 410: not fresh enough (504), or not understood. */
+/** The API server's answers if its cache cannot serve a list: too old (410), not fresh enough (504), or the parameters are not supported. */
 const NOT_FROM_CACHE = [400, 410, 422, 504]
 /** Of one page, before the whole list is begun again. */
 const MAX_TRIES = 3
@@ -50,7 +50,7 @@ export async function cachedList(
   }
 }
 
-/** All objects, page by page; not all where `signal` aborts. @returns the list's resource version */
+/** Reads all objects, page by page, until `signal` aborts. @returns the list's resource version */
 export async function pagedList(source: ListSource, each: Each): Promise<string | undefined> {
   let limit = source.page
   let answer: ListPage | undefined
@@ -66,7 +66,7 @@ export async function pagedList(source: ListSource, each: Each): Promise<string 
   return answer.version
 }
 
-/** A page that did not come whole is asked for again, in a smaller size: it may be one of hundreds. */
+/** Reads a page. One that did not arrive completely is requested again, in a smaller size: it may be one of hundreds. */
 async function readPage(
   source: ListSource,
   from: Query,

@@ -9,14 +9,26 @@ import { MIRROR_KEY } from '../pod/unsupported.ts'
 import { LookupError, type ReviewContext } from './verdict.ts'
 
 /** The annotation keys from which the running replicas read roles of service accounts; undefined stands for a replica that reads none. */
-export const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: InjectionSettings) => [
+const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: InjectionSettings) => [
   serviceAccountKey,
   ...otherServiceAccountKeys,
 ]
 
+/** The results of `judge` with this replica's settings, and then with the service account keys of other replicas, while they serve. */
+export function byEveryKey<T>(
+  settings: InjectionSettings,
+  judge: (settings: InjectionSettings) => T,
+): [T, ...T[]] {
+  const [own, ...others] = accountKeys(settings)
+  const by = (serviceAccountKey: string | undefined) => judge({ ...settings, serviceAccountKey })
+  return [by(own), ...others.map(by)]
+}
+
 /**
+ * Reads the service account of a pod under review.
+ *
  * @param head the pod with its annotations and the name of its service account
- * @returns undefined if the decision does not depend on it
+ * @returns undefined if the decision does not depend on the account
  * @throws {LookupError}
  */
 export async function accountOf(

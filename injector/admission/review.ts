@@ -1,5 +1,5 @@
 /**
- * Reads an admission review, `admission.k8s.io/v1`, and of it only the parts that are judged, within bounds that follow from the cost
+ * Reads an admission review, `admission.k8s.io/v1`: only the parts that are judged, within bounds that follow from the cost
  * of parsing and judging.
  */
 
@@ -7,7 +7,7 @@ import { KEYS } from '../../common/keys.ts'
 import { type Failed, failed } from '../../common/result.ts'
 import { isObject, objectOf } from '../json.ts'
 import { MIRROR_KEY } from '../pod/unsupported.ts'
-import { type Outline, type SkimLimits, skim } from './skim.ts'
+import { type Outline, type ScanLimits, scan } from './scan.ts'
 
 export type ReviewRequest = {
   readonly uid: string
@@ -18,10 +18,10 @@ export type ReviewRequest = {
   /** Empty for the object itself. */
   readonly subResource: string
   readonly dryRun: boolean
-  /** Of both objects only their names, our annotations and the names of service accounts. */
+  /** Both objects have only their names, our annotations and the names of service accounts. */
   readonly object: unknown
   readonly oldObject: unknown
-  /** Those parts of the object that are judged. Parsed again with every call, since it needs more memory than its body. */
+  /** Returns the parts of the object that are judged. They are parsed with every call, since they need more memory than the body. */
   readonly whole: () => WholeObject
 }
 
@@ -48,13 +48,13 @@ const MAX_NAMESPACE = 64
  * have 98,304 of them, and V8 takes 25 ms for the most expensive 120,000. Keys: a pod has about a hundred different fields, and
  * labels, annotations and node selectors add at most 4,000; each costs V8 a microsecond. Depth: no part of a pod is 20 deep.
  */
-const OBJECT: SkimLimits = { bytes: 4 * 1024 * 1024, parts: 120_000, keys: 8_000, depth: 100 }
+const OBJECT: ScanLimits = { bytes: 4 * 1024 * 1024, parts: 120_000, keys: 8_000, depth: 100 }
 /** About twenty short texts; two objects with 256 KiB of annotations each still fit. */
-const HEAD: SkimLimits = { bytes: 4 * 1024 * 1024, parts: 2_000, keys: 0, depth: 100 }
+const HEAD: ScanLimits = { bytes: 4 * 1024 * 1024, parts: 2_000, keys: 0, depth: 100 }
 
 const REVIEW_LIMITS = { head: HEAD, object: OBJECT } as const
 /** Why an object was not parsed. */
-const EXCESS: Readonly<Record<keyof SkimLimits, string>> = {
+const EXCESS: Readonly<Record<keyof ScanLimits, string>> = {
   bytes: `has more than ${REVIEW_LIMITS.object.bytes / 1024 / 1024} MiB`,
   parts: `has more than ${REVIEW_LIMITS.object.parts} fields and list entries`,
   keys: `has more than ${REVIEW_LIMITS.object.keys} different keys`,
@@ -106,16 +106,16 @@ export function reviewOutline(roleKeys: readonly string[]): Outline {
  * @param outline what to read of it ({@link reviewOutline})
  */
 export function readReview(body: Buffer, outline: Outline): ReviewResult {
-  const skimmed = skim(body, outline, REVIEW_LIMITS)
-  if (!skimmed.ok)
+  const scanned = scan(body, outline, REVIEW_LIMITS)
+  if (!scanned.ok)
     return failed(
-      skimmed.problem === 'not-json'
+      scanned.problem === 'not-json'
         ? 'the body is not JSON, or not an object'
         : 'the request of the AdmissionReview is larger than any that an API server sends',
     )
   let review: unknown
   try {
-    review = JSON.parse(skimmed.head)
+    review = JSON.parse(scanned.head)
   } catch {
     return failed('the body is not JSON')
   }
@@ -123,7 +123,7 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
     return failed(`the body is not an AdmissionReview of ${API_VERSION}`)
   const { request } = review
   // Decided now, because the shared buffer contains another body when the object is read.
-  const mayHoldReserved = skimmed.object === undefined && body.includes(RESERVED)
+  const mayHoldReserved = scanned.object === undefined && body.includes(RESERVED)
   if (!isObject(request)) return failed('the AdmissionReview has no request')
   const { uid, namespace, operation, object, oldObject, resource, subResource } = request
   // Without a uid the API server would report "expected response.uid", which hides the cause.
@@ -142,13 +142,13 @@ export function readReview(body: Buffer, outline: Outline): ReviewResult {
       dryRun: request.dryRun === true,
       object,
       oldObject,
-      whole: () => wholeObject(skimmed, object, mayHoldReserved),
+      whole: () => wholeObject(scanned, object, mayHoldReserved),
     },
   }
 }
 
 function wholeObject(
-  skimmed: { object: string | undefined; excess: keyof SkimLimits | undefined },
+  skimmed: { object: string | undefined; excess: keyof ScanLimits | undefined },
   head: unknown,
   mayHoldReserved: boolean,
 ): WholeObject {

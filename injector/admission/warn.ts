@@ -5,17 +5,17 @@
 import { injectionMode, KEYS } from '../../common/keys.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { isObject, metadataOf, nameOf } from '../json.ts'
+import { metadataOf, nameOf, textMembers } from '../json.ts'
 import type { ServiceAccount } from '../pod/account.ts'
 import type { Namespace } from '../pod/namespace.ts'
 import { readOptions } from '../pod/options.ts'
 import { hasPodTemplate, podOfTemplate } from '../pod/template.ts'
-import { aboveTemplate } from '../warnings/above-template.ts'
 import { accountWarnings } from '../warnings/account-warnings.ts'
 import { namespaceLimitWarnings, podLimitWarnings } from '../warnings/limit-warnings.ts'
-import { type Marked, misspeltKeys } from '../warnings/misspelt-keys.ts'
+import { misspeltKeys, type TextMetadata } from '../warnings/misspelt-keys.ts'
 import { namespaceValues, podValues } from '../warnings/misspelt-values.ts'
 import { type LimitsLookup, type NamespaceLimits, NO_LIMITS } from '../warnings/namespace-limits.ts'
+import { workloadMetadataWarnings } from '../warnings/workload-metadata.ts'
 import { accountOf } from './account.ts'
 import { type Decision, decide } from './decide.ts'
 import type { ReviewRequest, WholeObject } from './review.ts'
@@ -23,7 +23,7 @@ import type { Handler, ReviewContext } from './verdict.ts'
 
 const NOTHING = { values: [], keys: [] } as const
 
-/** Handles `/warn`. */
+/** Creates the handler of `/warn`. */
 export function warner(limitsOf: LimitsLookup, log: Pick<Logger, 'error'>): Handler {
   return async function warn(request, context, settings) {
     const reason = hasPodTemplate(request.resource) ? 'template' : 'warned-only'
@@ -48,13 +48,16 @@ async function warningsOf(
   if (operation === 'DELETE' || subResource !== '') return []
   if (resource === 'namespaces') {
     // A namespace that is being created has no limits yet.
-    const isAsked = operation === 'UPDATE' && (await inTurn(() => isOptedIn(request.whole())))
-    const limits = isAsked ? await limitsOf(nameOf(object)) : NO_LIMITS
+    const needsLimits = operation === 'UPDATE' && (await inTurn(() => isOptedIn(request.whole())))
+    const limits = needsLimits ? await limitsOf(nameOf(object)) : NO_LIMITS
     return inTurn(() => ofNamespace(request.whole(), limits, settings))
   }
   if (resource === 'serviceaccounts') {
     const namespace = await lookUpNamespace()
-    return inTurn(() => accountWarnings(request.whole(), namespace, settings))
+    return inTurn(() => {
+      const whole = request.whole()
+      return whole.isRead ? accountWarnings(whole.object, namespace, settings) : []
+    })
   }
   const isTemplate = hasPodTemplate(resource)
   if (!isTemplate && resource !== 'pods') return []
@@ -72,17 +75,17 @@ async function warningsOf(
 }
 
 function isOptedIn(whole: WholeObject): boolean {
-  return whole.isRead && injectionMode(marked(whole.object).labels) !== undefined
+  return whole.isRead && injectionMode(textMetadata(whole.object).labels) !== undefined
 }
 
 function asks(pod: unknown, { roleKey }: InjectionSettings): boolean {
-  const { annotations } = marked(pod)
+  const { annotations } = textMetadata(pod)
   return annotations[roleKey] !== undefined || annotations[KEYS.inject] !== undefined
 }
 
 function ofNamespace(whole: WholeObject, limits: NamespaceLimits, settings: InjectionSettings): string[] {
   if (!whole.isRead) return []
-  const own = marked(whole.object)
+  const own = textMetadata(whole.object)
   const namespace = { name: nameOf(whole.object), ...own }
   const read = readOptions({}, namespace, settings)
   return [
@@ -106,9 +109,13 @@ function ofTemplate(
     ? { ...whole, object: podOfTemplate(whole.object) }
     : { ...whole, head: podOfTemplate(whole.head) }
   if (pods.isRead && pods.object === undefined) return []
-  const spelling = pods.isRead ? ofSpelling(marked(pods.object), settings) : NOTHING
+  const spelling = pods.isRead ? ofSpelling(textMetadata(pods.object), settings) : NOTHING
   const above = whole.isRead
-    ? aboveTemplate(marked(whole.object), marked(podOfTemplate(whole.object)), settings.roleKey)
+    ? workloadMetadataWarnings(
+        textMetadata(whole.object),
+        textMetadata(podOfTemplate(whole.object)),
+        settings.roleKey,
+      )
     : []
   if (place === undefined) return [...spelling.values, ...spelling.keys, ...above]
   const decision = decide(pods, place.namespace, settings, place.account)
@@ -129,15 +136,15 @@ function ofPod(
   settings: InjectionSettings,
 ): readonly string[] {
   const whole = request.whole()
-  const spelling = whole.isRead ? ofSpelling(marked(whole.object), settings) : NOTHING
+  const spelling = whole.isRead ? ofSpelling(textMetadata(whole.object), settings) : NOTHING
   if (place === undefined) return [...spelling.values, ...spelling.keys]
   const { namespace, account } = place
   // In opted-in namespaces the other webhooks give their own warnings, but not about the limits of the namespace.
-  const isTheirs = injectionMode(namespace.labels) !== undefined
+  const hasInjection = injectionMode(namespace.labels) !== undefined
   const isBounded = limits.limitRanges.length + limits.quotas.length > 0
-  if (isTheirs && !isBounded) return [...spelling.values, ...spelling.keys]
+  if (hasInjection && !isBounded) return [...spelling.values, ...spelling.keys]
   const decision = decide(whole, namespace, settings, account)
-  const decided = decision.kind === 'skip' && !isTheirs ? decision.warnings : []
+  const decided = decision.kind === 'skip' && !hasInjection ? decision.warnings : []
   const limited = ofLimits('the pod', whole, decision, limits, settings)
   return [...decided, ...limited, ...spelling.values, ...spelling.keys]
 }
@@ -154,18 +161,12 @@ function ofLimits(
     : []
 }
 
-function ofSpelling(own: Marked, settings: InjectionSettings) {
+function ofSpelling(own: TextMetadata, settings: InjectionSettings) {
   return { values: podValues(own.annotations), keys: misspeltKeys(own, 'pod', settings.roleKey) }
 }
 
 /** Annotations and labels; empty if one has a value that is not text. */
-function marked(object: unknown): Marked {
+function textMetadata(object: unknown): TextMetadata {
   const { annotations, labels } = metadataOf(object)
-  return { annotations: texts(annotations), labels: texts(labels) }
-}
-
-function texts(value: unknown): Readonly<Record<string, string>> {
-  return isObject(value) && Object.values(value).every((one) => typeof one === 'string')
-    ? (value as Record<string, string>)
-    : {}
+  return { annotations: textMembers(annotations) ?? {}, labels: textMembers(labels) ?? {} }
 }

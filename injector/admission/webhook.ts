@@ -8,15 +8,15 @@ import { kubeProblem } from '../kubernetes/access.ts'
 import type { AccountLookup } from '../kubernetes/account-lookup.ts'
 import type { NamespaceLookup } from '../kubernetes/namespace-lookup.ts'
 import type { InjectorMetrics } from '../metrics.ts'
-import { AT_ONCE, type FairTurns } from '../server/fair-turns.ts'
-import type { Body } from '../server/review-body.ts'
+import { sentence } from '../reasons.ts'
 import type { LimitsLookup } from '../warnings/namespace-limits.ts'
+import { type ReviewAnswer, reviewAnswer } from './answer.ts'
+import { type FairQueue, UNQUEUED } from './fair-queue.ts'
 import { mutate } from './mutate.ts'
-import { sentence } from './reasons.ts'
 import { type ReviewRequest, readReview, reviewOutline } from './review.ts'
-import type { Outline } from './skim.ts'
+import type { Outline } from './scan.ts'
 import { validate } from './validate.ts'
-import { type Handler, LookupError, type ReviewAnswer, reviewAnswer, type Verdict } from './verdict.ts'
+import { type Handler, LookupError, type Verdict } from './verdict.ts'
 import { warner } from './warn.ts'
 
 type WebhookDependencies = {
@@ -29,14 +29,22 @@ type WebhookDependencies = {
   /** Milliseconds, monotonic. */
   readonly clock: () => number
   /** The order of reviews that wait at the same time. */
-  readonly turns?: FairTurns
+  readonly turns?: FairQueue
 }
 
 /** As in metrics, logs and the path. */
 type WebhookName = 'mutate' | 'validate' | 'warn'
 
+/** A body as a server has read it. */
+export type SentBody = {
+  /** Bytes. */
+  readonly length: number
+  /** All of it, valid only until the caller waits for something. */
+  readonly whole: () => Buffer
+}
+
 /** Answers a body, given its sender's address; never rejects. */
-export type Webhook = (body: string | Body, address?: string) => Promise<Answer>
+export type Webhook = (body: string | SentBody, address?: string) => Promise<Answer>
 
 export type Answer =
   | { readonly status: 200; readonly body: JsonObject }
@@ -56,11 +64,11 @@ export function webhooks(
   }
 }
 
-/** @returns answers a body that is no review with 400 and a sentence, everything else with a review */
+/** @returns a webhook that answers a body which is not a review with 400 and a sentence, and every other body with a review */
 function admissionWebhook(
   name: WebhookName,
   handle: Handler,
-  { settings: settingsNow, lookup, accounts, metrics, log, clock, turns = AT_ONCE }: WebhookDependencies,
+  { settings: settingsNow, lookup, accounts, metrics, log, clock, turns = UNQUEUED }: WebhookDependencies,
 ): Webhook {
   const outlineFor = outlines()
   return async function answer(sent, address = '') {
@@ -90,7 +98,7 @@ function admissionWebhook(
     try {
       verdict = await handle(request, { lookUpNamespace, lookUpAccount, inTurn }, settings)
     } catch (error) {
-      verdict = failed(request, error, settings)
+      verdict = errorVerdict(request, error, settings)
       if (verdict.reason === 'internal-error')
         log.error('review failed', { uid: request.uid, ...described(error) })
     }
@@ -113,7 +121,7 @@ function outlines(): (settings: InjectionSettings) => Outline {
 }
 
 /** Even after an error the answer is a review: with a bare 500, people would see only "failed calling webhook". */
-function failed({ namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Verdict {
+function errorVerdict({ namespace }: ReviewRequest, error: unknown, { roleKey }: InjectionSettings): Verdict {
   const reason = error instanceof LookupError ? error.reason : 'internal-error'
   return {
     kind: 'error',
@@ -143,7 +151,7 @@ function report(
     webhook: name,
     uid: request.uid,
     namespace: request.namespace.slice(0, MAX_NAMESPACE),
-    object: nameOf(request.object),
+    object: shownName(request.object),
     outcome,
     reason,
     ms: Math.round(seconds * 1000),
@@ -157,7 +165,7 @@ function report(
   else log.info('review', fields)
 }
 
-function nameOf(object: unknown): string {
+function shownName(object: unknown): string {
   const { name, generateName } = metadataOf(object)
   if (typeof name === 'string' && name !== '') return name.slice(0, MAX_NAME)
   return typeof generateName === 'string' ? `${generateName.slice(0, MAX_NAME)}*` : ''

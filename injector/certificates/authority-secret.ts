@@ -23,7 +23,7 @@ export function authoritySecret(
       if (!isObject(secret)) return { secret: undefined, state: undefined }
       return { secret, state: parseState(objectOf(secret.data)[DATA_KEY]) }
     },
-    /** False when another replica was faster; then read again. */
+    /** Returns false if another replica was faster; then it has to be read again. */
     async write({ secret }: Stored, state: AuthorityState) {
       const encoded = Buffer.from(JSON.stringify(state)).toString('base64')
       const data = { ...objectOf(secret?.data), [DATA_KEY]: encoded }

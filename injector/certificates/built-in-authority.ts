@@ -19,23 +19,22 @@ export type BuiltInAuthority = ReturnType<typeof builtInAuthority>
 /** After this many writes lost to other replicas a round gives up; the next one follows in seconds. */
 const ATTEMPTS = 5
 
-/**
- * @param names DNS names of the leaf: those of the Service
- * @param onLeaf called with every new leaf, once its authority is in the live bundles
- * @param intervalMs between rounds; a wrong bundle is corrected within this time
- */
-export function builtInAuthority(deps: {
+type AuthorityDeps = {
   readonly secret: AuthoritySecret
   readonly publisher: BundlePublisher
+  /** DNS names of the leaf: those of the Service. */
   readonly names: readonly string[]
+  /** Called with every new leaf, once its authority is in the live bundles. */
   readonly onLeaf: (leaf: Leaf) => void
   readonly log: Logger
   readonly now: () => number
+  /** Between rounds; a wrong bundle is corrected within this time. */
   readonly intervalMs: number
   readonly lifetimes?: Lifetimes
-}) {
-  const { secret, publisher, names, onLeaf, log, now, intervalMs, lifetimes = LIFETIMES } = deps
-  const issue = () => issueAuthority(now(), lifetimes.authority)
+}
+
+export function builtInAuthority(deps: AuthorityDeps) {
+  const { publisher, names, onLeaf, log, now, intervalMs, lifetimes = LIFETIMES } = deps
   let leaf: Leaf | undefined
   let published: string | undefined
   let problem: string | undefined = 'there is no certificate yet'
@@ -43,27 +42,9 @@ export function builtInAuthority(deps: {
   let stopped = false
   let timer: NodeJS.Timeout | undefined
 
-  /** Advances the Secret by one step, unless another replica has done so. */
-  async function currentState(): Promise<AuthorityState> {
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      const stored = await secret.read()
-      const isPublished = stored.state !== undefined && published === bundleOf(stored.state, now())
-      const wanted = await advance(stored.state, isPublished, now(), issue, lifetimes)
-      if (wanted === stored.state) return wanted
-      if (await secret.write(stored, wanted)) {
-        log.info('certificate authority advanced', {
-          next: wanted.next !== undefined,
-          previous: wanted.previous !== undefined,
-        })
-        return wanted
-      }
-    }
-    throw new Error('other replicas keep changing the Secret of the certificate authority')
-  }
-
   async function reconcile(): Promise<void> {
     try {
-      const state = await currentState()
+      const state = await advanced(deps, published)
       const bundle = bundleOf(state, now())
       synced = await publisher.publish(bundle)
       if (!synced) log.info('caBundle written', { webhooks: 'all entries' })
@@ -91,7 +72,7 @@ export function builtInAuthority(deps: {
   return {
     /** Does one round, as the poll does. */
     reconcile,
-    /** Undefined while the live configurations know the authority of the leaf, otherwise why they do not. */
+    /** Why API servers may not trust the leaf; undefined while its authority is in the live configurations. */
     problem: () => problem,
     /** Whether the bundle was correct in the last round. */
     inSync: () => synced,
@@ -100,4 +81,31 @@ export function builtInAuthority(deps: {
       clearTimeout(timer)
     },
   }
+}
+
+/**
+ * Advances the Secret by one step, unless another replica has done so.
+ *
+ * @param published the bundle that was last seen in the live configurations
+ * @returns the state in the Secret
+ */
+async function advanced(
+  { secret, log, now, lifetimes = LIFETIMES }: AuthorityDeps,
+  published: string | undefined,
+): Promise<AuthorityState> {
+  const issue = () => issueAuthority(now(), lifetimes.authority)
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const stored = await secret.read()
+    const isPublished = stored.state !== undefined && published === bundleOf(stored.state, now())
+    const wanted = await advance(stored.state, isPublished, now(), issue, lifetimes)
+    if (wanted === stored.state) return wanted
+    if (await secret.write(stored, wanted)) {
+      log.info('certificate authority advanced', {
+        next: wanted.next !== undefined,
+        previous: wanted.previous !== undefined,
+      })
+      return wanted
+    }
+  }
+  throw new Error('other replicas keep changing the Secret of the certificate authority')
 }

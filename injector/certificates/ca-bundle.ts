@@ -1,8 +1,8 @@
 /** Keeps the `caBundle` of every entry of both webhook configurations correct, even if it is overwritten. */
 import type { Kube } from '../../common/kube/client.ts'
 import { type Json, objectOf, objectsOf } from '../json.ts'
+import { pointer } from '../json-patch.ts'
 import { orAbsent } from '../kubernetes/access.ts'
-import { pointer } from '../patch/json-patch.ts'
 
 export type BundlePublisher = ReturnType<typeof bundlePublisher>
 

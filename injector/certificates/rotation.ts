@@ -1,13 +1,13 @@
 /**
- * When authorities are added and removed. Every replica runs this on the same Secret without a leader: the first one to write wins.
+ * Decides when authorities are added and removed. Every replica runs this on the same Secret without a leader: the first one to write wins.
  * An authority signs only after API servers have had time to learn it, and is removed only after everything that it signed has
  * expired: with a leaf of an authority that is not in the bundle every pod would be refused.
  *
  *   age of current      next                          previous
  *   < 2/3 of its life   –                             –
- *   ≥ 2/3               made, put into the bundle      –
+ *   ≥ 2/3               created, put into the bundle   –
  *                       ≥ 10 minutes, bundle seen: becomes current; the old one becomes previous, without its key
- *                       –                              dropped a leaf's lifetime later
+ *                       –                              removed a leaf's lifetime later
  */
 import type { Certified } from './issue.ts'
 
@@ -36,7 +36,7 @@ export type AuthorityState = {
 }
 
 /**
- * The next state; the same object where nothing is due.
+ * Returns the next state; the same object if nothing is due.
  *
  * @param state the content of the Secret, undefined if it has none
  * @param isPublished whether the bundle of `state` was seen in every live configuration

@@ -10,24 +10,29 @@ import { readCertificate, type ServingCertificate, watchCertificate } from './fi
 /** How long a `caBundle` that somebody overwrote may stay wrong. */
 const RECONCILE_MS = 5000
 
-/**
- * Passes the first certificate and every later one to `onCertificate`.
- *
- * @returns `problem`: why API servers cannot trust the current certificate; undefined while they can. `bundleInSync`: whether the live
- *   `caBundle`s are correct; undefined where the injector does not manage them
- * @throws Error with a sentence when the files cannot serve
- */
+export type CertificateSource = {
+  /** Calls back with the current certificate, as soon as there is one, and then with every later one. */
+  readonly follow: (follower: (certificate: ServingCertificate) => void) => void
+  readonly current: () => ServingCertificate | undefined
+  /** Why API servers cannot trust the current certificate; undefined while they can. */
+  readonly problem: () => string | undefined
+  /** Whether the live `caBundle`s are correct; undefined where the injector does not manage them. */
+  readonly bundleInSync: () => boolean | undefined
+  readonly stop: () => void
+}
+
+/** @throws Error with a sentence when the files cannot serve */
 export async function certificateSource(
   origin: CertificateOrigin,
   kube: Kube,
-  onCertificate: (certificate: ServingCertificate) => void,
   log: Logger,
-) {
+): Promise<CertificateSource> {
+  const { put, ...newest } = newestCertificate()
   if (origin.kind === 'files') {
     const first = await readCertificate(origin.cert, origin.key)
-    onCertificate(first)
-    const stop = watchCertificate(origin, first, onCertificate, log)
-    return { problem: () => undefined, bundleInSync: () => undefined, stop }
+    put(first)
+    const stop = watchCertificate(origin, first, put, log)
+    return { ...newest, problem: () => undefined, bundleInSync: () => undefined, stop }
   }
   const { service, secret, webhookConfiguration } = origin
   const names = ['', '.svc', '.svc.cluster.local'].map((suffix) => `${service}.${secret.namespace}${suffix}`)
@@ -35,10 +40,26 @@ export async function certificateSource(
     secret: authoritySecret(kube, secret),
     publisher: bundlePublisher(kube, webhookConfiguration),
     names,
-    onLeaf: onCertificate,
+    onLeaf: put,
     log,
     now: Date.now,
     intervalMs: RECONCILE_MS,
   })
-  return { problem: authority.problem, bundleInSync: authority.inSync, stop: authority.stop }
+  return { ...newest, problem: authority.problem, bundleInSync: authority.inSync, stop: authority.stop }
+}
+
+function newestCertificate() {
+  let current: ServingCertificate | undefined
+  const followers: ((certificate: ServingCertificate) => void)[] = []
+  return {
+    put(certificate: ServingCertificate) {
+      current = certificate
+      for (const follower of followers) follower(certificate)
+    },
+    current: () => current,
+    follow(follower: (certificate: ServingCertificate) => void) {
+      followers.push(follower)
+      if (current !== undefined) follower(current)
+    },
+  }
 }

@@ -14,13 +14,14 @@ import {
 import { type Failed, failed } from '../../common/result.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { earlyContainer } from '../patch/placement.ts'
-import { CONTAINER_TOKEN_FILE_ENV, ourVolumes } from '../patch/sidecar.ts'
-import { sharesHostMemory } from '../patch/stages.ts'
+import { mayBeFirst } from '../pod/mesh.ts'
 import type { Container, Pod } from '../pod/pod.ts'
-import { ownContainer } from '../pod/reserved.ts'
+import { isOurs, ownContainer } from '../pod/reserved.ts'
+import { sharesHostMemory } from '../pod/stages.ts'
 import { hasStartHook } from './container-form.ts'
+import { CONTAINER_TOKEN_FILE_ENV } from './environment.ts'
 import { agreedForm, formProblem } from './own-container.ts'
+import { ourVolumes } from './volumes.ts'
 
 type FinalPod =
   | {
@@ -33,6 +34,8 @@ type FinalPod =
   | Failed
 
 /**
+ * Judges a pod after all mutating webhooks.
+ *
  * @param pod without foreign content under our names (`foreignContent`)
  * @param sources credential sources that a replica may have chosen for a pod of its namespace
  * @param accountRole the role that its service account names, if that counts
@@ -103,7 +106,7 @@ function containersProblem(
     : undefined
 }
 
-/** The source, the file and the mount of the second token are there together or not at all. */
+/** What is wrong with the second token: its source, file and mount must be present together or not at all. */
 function webIdentityProblem(sidecar: Container, source: CredentialSource): string | undefined {
   const isWanted = source === 'web-identity'
   const hasFile = hasVariable(sidecar, 'POD2IAM_WEB_IDENTITY_TOKEN_FILE')
@@ -129,4 +132,10 @@ function keyOfIdentity(
   const wanted = (key: string) =>
     withAccountRole(identityOfAnnotations(metadata?.annotations, key), accountRole)
   return [roleKey, ...otherRoleKeys].find((key) => identity && sameIdentity(identity, wanted(key)))
+}
+
+/** The first init container before one of ours that does not belong to a mesh. */
+function earlyContainer(initContainers: readonly Container[]): Container | undefined {
+  const last = initContainers.findLastIndex((one) => isOurs(one))
+  return initContainers.slice(0, Math.max(last, 0)).find((one) => !mayBeFirst(one))
 }

@@ -7,13 +7,12 @@ import { GATE_CONTAINER, SIDECAR_CONTAINER, WEB_IDENTITY_VOLUME } from '../../co
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { contains, isObject, type JsonObject } from '../json.ts'
-import { isAppMount } from '../patch/app-containers.ts'
-import { ourVolumes } from '../patch/sidecar.ts'
 import type { Pod } from '../pod/pod.ts'
 import { isOurs, isReserved, reservedContainer, reservedName, reservedVolume } from '../pod/reserved.ts'
-import { isTokenLife } from '../pod/token-life.ts'
 import type { Obstacle } from '../pod/unsupported.ts'
+import { isTokenLifetime } from '../token-lifetime.ts'
 import { foreignPart } from './own-container.ts'
+import { isAppMount, ourVolumes } from './volumes.ts'
 
 /** The first container or volume under a reserved name that no release of ours adds, if any. */
 export function foreignContent(pod: Pod, settings: InjectionSettings): Obstacle | undefined {
@@ -73,7 +72,7 @@ function withLifeOf(actual: JsonObject, wanted: JsonObject): JsonObject {
   const theirs = tokenSource(actual)
   const life = theirs?.expirationSeconds
   const ours = tokenSource(wanted)
-  if (ours === undefined || !isTokenLife(life)) return wanted
+  if (ours === undefined || !isTokenLifetime(life)) return wanted
   // That of the second token is the operator's, and a replica may have another one.
   const audience = wanted.name === WEB_IDENTITY_VOLUME ? (theirs?.audience ?? null) : (ours.audience ?? null)
   const serviceAccountToken = { ...ours, audience, expirationSeconds: life }

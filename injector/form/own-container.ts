@@ -6,19 +6,16 @@ import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { blank, contains, type JsonObject } from '../json.ts'
-import { CONTAINER_TOKEN_MOUNT, MOUNTS, WEB_IDENTITY_MOUNT } from '../patch/sidecar.ts'
-import type { Start } from '../patch/stages.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
+import type { Start } from '../pod/stages.ts'
 import type { RedirectMode } from '../settings.ts'
-import {
-  environmentProblem,
-  foreignContent,
-  hasStartHook,
-  redirectOf,
-  securityProblem,
-} from './container-form.ts'
+import { foreignField, hasStartHook } from './container-form.ts'
+import { environmentProblem } from './environment.ts'
+import { redirectOf } from './gate-arguments.ts'
 import { type ImageTrust, isTrusted } from './image-reference.ts'
+import { securityProblem } from './security-context.ts'
+import { CONTAINER_TOKEN_MOUNT, MOUNTS, WEB_IDENTITY_MOUNT } from './volumes.ts'
 
 /**
  * Variables that webhooks add to every container and that neither Node nor our programs read: those for the clouds' workload
@@ -56,7 +53,7 @@ export function trustOf(kind: Kind, settings: InjectionSettings): ImageTrust {
 /** The part that shows that a container with our name is foreign and must not be repaired: its image, fields or arguments. */
 export function foreignPart(kind: Kind, actual: Container, settings: InjectionSettings): string | undefined {
   if (!isTrusted(trustOf(kind, settings), actual.image)) return `image ${quote(actual.image ?? '')}`
-  return foreignContent(kind, actual)
+  return foreignField(kind, actual)
 }
 
 /** How our containers in a pod work together. */
@@ -85,7 +82,7 @@ export function formProblem(
   )
 }
 
-/** How apps reach the sidecar, where sidecar and gate agree on it: without a gate there is no redirect. */
+/** How apps reach the sidecar and how the pod starts; undefined if sidecar and gate do not agree. Without a gate there is no redirect. */
 export function agreedForm(sidecar: Container, gate: Container | undefined): AgreedForm | undefined {
   const redirect = gate === undefined ? 'env' : redirectOf(gate)
   const selfTest = sidecar.env?.find(({ name }) => name === 'POD2IAM_SELF_TEST')?.value

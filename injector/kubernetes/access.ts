@@ -1,4 +1,4 @@
-/** The way to the API server. */
+/** Access to the API server. */
 import { existsSync } from 'node:fs'
 import { systemClock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
@@ -11,15 +11,13 @@ import type { Logger } from '../../common/log.ts'
 const REVIEW_TIMEOUT_MS = 2000
 /** The webhook that warns has two seconds in all, and reads the namespace first. */
 const WARNING_TIMEOUT_MS = 1000
-/** The same trouble with credentials is logged this often at most. */
+/** The same problem with credentials is logged this often at most. */
 const LOG_AGAIN_MS = 60_000
-
-export type ApiServer = Awaited<ReturnType<typeof apiServer>>
 
 /**
  * @param file kubeconfig; undefined: the pod's service account
  * @param log for later problems with the credentials, which the sender of a review does not see
- * @throws Error with a sentence if there is no way
+ * @throws Error with a sentence if there is no access
  */
 export async function apiServer(file: string | undefined, log?: Pick<Logger, 'warn'>) {
   if (file !== undefined && !existsSync(file)) throw new Error(`--kubeconfig: there is no file ${file}`)
@@ -27,21 +25,21 @@ export async function apiServer(file: string | undefined, log?: Pick<Logger, 'wa
   const access = log === undefined ? found : reported(found, log)
   const userAgent = 'pod2iam-injector'
   return {
-    /** For what a review waits for, and the certificates: answers within two seconds or not at all. */
-    direct: kubeClient(access, systemClock, { userAgent, timeoutMs: REVIEW_TIMEOUT_MS }),
-    /** For what only a warning depends on: within one second, on connections of its own. */
-    brief: kubeClient(access, systemClock, { userAgent, timeoutMs: WARNING_TIMEOUT_MS }),
+    /** For requests that a review waits for, and for certificates: with a timeout of two seconds. */
+    forReviews: kubeClient(access, systemClock, { userAgent, timeoutMs: REVIEW_TIMEOUT_MS }),
+    /** For requests on which only a warning depends: with a timeout of one second, on connections of its own. */
+    forWarnings: kubeClient(access, systemClock, { userAgent, timeoutMs: WARNING_TIMEOUT_MS }),
     /** For lists and watches, on connections of their own: they must not keep a review waiting. */
-    patient: kubeClient(access, systemClock, { userAgent, piecemeal: true }),
+    background: kubeClient(access, systemClock, { userAgent, piecemeal: true }),
   }
 }
 
 function reported(access: KubeAccess, log: Pick<Logger, 'warn'>): KubeAccess {
   let last = { message: '', at: 0 }
   const report = (message: string) => {
-    const isNew = message !== last.message || performance.now() - last.at >= LOG_AGAIN_MS
+    const isNew = message !== last.message || systemClock.monotonic() - last.at >= LOG_AGAIN_MS
     if (!isNew) return
-    last = { message, at: performance.now() }
+    last = { message, at: systemClock.monotonic() }
     log.warn('no credentials for the API server', { error: message })
   }
   return {

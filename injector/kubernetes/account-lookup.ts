@@ -1,13 +1,11 @@
 import type { Kube } from '../../common/kube/client.ts'
-import { metadataOf } from '../json.ts'
+import { metadataOf, textMembers } from '../json.ts'
 import type { ServiceAccount } from '../pod/account.ts'
-import { isNamespaceName, shared, texts } from './namespace-lookup.ts'
+import { coalesced } from './coalesced-reads.ts'
+import { isAccountName, isNamespaceName } from './names.ts'
 
 /** Reads the current state of a service account; throws where it cannot, or where there is none. */
 export type AccountLookup = (namespace: string, name: string) => Promise<ServiceAccount>
-
-/** RFC 1123 subdomain. */
-const isAccountName = (name: string) => /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?$/.test(name)
 
 /**
  * Reads without a cache, as namespaces are read, because charts create a service account and its pods at once. So the injector needs
@@ -16,12 +14,13 @@ const isAccountName = (name: string) => /^[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?
  * @param kube a client whose requests have a timeout
  */
 export function accountLookup(kube: Pick<Kube, 'get'>): AccountLookup {
-  const read = shared(async function lookUpAccount(path) {
+  const read = coalesced(async function lookUpAccount(path) {
     const [namespace = '', name = ''] = path.split('/')
     const metadata = metadataOf(await kube.get(`/api/v1/namespaces/${namespace}/serviceaccounts/${name}`))
-    if (metadata.name !== name || metadata.namespace !== namespace)
+    const annotations = textMembers(metadata.annotations)
+    if (metadata.name !== name || metadata.namespace !== namespace || annotations === undefined)
       throw new Error('the API server answered with something else')
-    return { namespace, name, annotations: texts(metadata.annotations) }
+    return { namespace, name, annotations }
   })
   return async (namespace, name) => {
     // They become parts of a path, and anybody who reaches the port can send them.

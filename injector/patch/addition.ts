@@ -3,23 +3,24 @@ import { createHash } from 'node:crypto'
 import type { PodIdentity } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
 import { VERSION } from '../../common/version.ts'
+import { ourVolumes } from '../form/volumes.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import { fitted } from '../pod/level.ts'
+import { isGuaranteed } from '../pod/guaranteed.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Pod } from '../pod/pod.ts'
+import { fittedToPod } from '../pod/pod-level.ts'
 import { inProportion } from '../pod/proportion.ts'
+import { type Start, startOf } from '../pod/stages.ts'
 import {
   AUTO,
   type ChosenResources,
   gateResources,
   guaranteed,
-  isGuaranteed,
   type OwnResources,
   type Resources,
-} from '../pod/resources.ts'
+} from '../resources/resources.ts'
 import { gateContainer } from './gate.ts'
-import { ourVolumes, sidecarContainer } from './sidecar.ts'
-import { type Start, startOf } from './stages.ts'
+import { sidecarContainer } from './sidecar.ts'
 
 export type Addition = ReturnType<typeof renderAddition>
 
@@ -29,10 +30,10 @@ export function ownResources(pod: Pod, chosen: ChosenResources, start: Start): O
   const { sidecar, gate } = isGuaranteed(pod)
     ? { sidecar: guaranteed(own.sidecar), gate: guaranteed(own.gate) }
     : own
-  return fitted(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })
+  return fittedToPod(pod, { sidecar, gate: start === 'one-stage' ? undefined : gate })
 }
 
-/** The resources as people write them. */
+/** The resources as people write them, with `auto` for a CPU request that follows from the pod. */
 function spelled({ requests: { cpu = AUTO, memory }, limits }: ChosenResources): Resources {
   return { requests: { cpu, memory }, limits }
 }

@@ -3,40 +3,38 @@
  * container credentials, where to request these and with which secret. Removes what is left from an earlier pass in another mode, or from
  * the pod from which a manifest was copied.
  */
-import { blank, type JsonObject } from '../json.ts'
+import { APP_MOUNT } from '../form/volumes.ts'
+import type { JsonObject } from '../json.ts'
+import { add, type PatchOp, pointer, remove } from '../json-patch.ts'
 import { CONTAINER_ENV, ENDPOINT_ENV, isContainerVariable, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
+import { isMeshContainer } from '../pod/mesh.ts'
 import type { Container, EnvVar, Pod } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
-import { add, type PatchOp, pointer, remove } from './json-patch.ts'
-import { isMeshContainer } from './mesh.ts'
 import type { Placed } from './placement.ts'
-import { CONTAINER_TOKEN_MOUNT } from './sidecar.ts'
 
 const ENDPOINT = { name: ENDPOINT_ENV, value: SIDECAR_ENDPOINT }
-const MOUNT = { ...CONTAINER_TOKEN_MOUNT, readOnly: true }
 
-/** Whether a mount is the one from which an application reads the secret of the container credentials. */
-export const isAppMount = (mount: JsonObject): boolean =>
-  Object.entries(MOUNT).every(([key, value]) => mount[key] === value) &&
-  Object.keys(mount).every((key) => key in MOUNT || blank(mount[key]))
-
-/** @param right the init containers in their final order: those after ours get the variables, too; those before ours have no credentials yet */
+/**
+ * The patch of the pod's own containers.
+ *
+ * @param initContainers in their final order: those after ours get the variables, too; those before ours have no credentials yet
+ */
 export function appContainerOps(
   { spec }: Pod,
-  right: readonly Placed[],
+  initContainers: readonly Placed[],
   { redirect, containerCredentials }: Addition,
 ): PatchOp[] {
-  const lastOfOurs = right.findLastIndex(({ container }) => isOurs(container))
+  const lastOfOurs = initContainers.findLastIndex(({ container }) => isOurs(container))
   const wasInjected = (spec.initContainers ?? []).some(isOurs)
   const all = [
     ...spec.containers.map((container, index) => ({ container, at: pointer('spec', 'containers', index) })),
-    ...right.flatMap(({ container }, index) =>
+    ...initContainers.flatMap(({ container }, index) =>
       index > lastOfOurs ? [{ container, at: pointer('spec', 'initContainers', index) }] : [],
     ),
   ].filter(({ container }) => !isMeshContainer(container))
   return all.flatMap(({ container, at }) => {
-    const gets = containerCredentials && !hasOtherWay(container)
+    const gets = containerCredentials && !choosesOtherCredentials(container)
     const leftover = (entry: EnvVar) =>
       (isContainerVariable(entry) && !gets) || (isEndpoint(entry) && redirect === 'nft' && wasInjected)
     const wanted = [...(redirect === 'env' ? [ENDPOINT] : []), ...(gets ? CONTAINER_ENV : [])]
@@ -61,8 +59,8 @@ function environmentOps(
 }
 
 function mountOps({ volumeMounts }: Container, at: string, gets: boolean): PatchOp[] {
-  const ours = (volumeMounts ?? []).findIndex(({ name }) => name === MOUNT.name)
-  if (gets) return ours >= 0 ? [] : listOps(`${at}/volumeMounts`, volumeMounts, [MOUNT])
+  const ours = (volumeMounts ?? []).findIndex(({ name }) => name === APP_MOUNT.name)
+  if (gets) return ours >= 0 ? [] : listOps(`${at}/volumeMounts`, volumeMounts, [APP_MOUNT])
   return ours >= 0 ? [remove(`${at}/volumeMounts/${ours}`)] : []
 }
 
@@ -76,7 +74,7 @@ function listOps(path: string, actual: unknown, entries: readonly JsonObject[]):
  * adding them could override what its author wants: other container credentials (ECS, EKS Pod Identity, a vault), another metadata
  * service, or none. Keys and web identity (IRSA) come first in every SDK; with them, container credentials would only hide a mistake.
  */
-function hasOtherWay({ env, volumeMounts }: Container): boolean {
+function choosesOtherCredentials({ env, volumeMounts }: Container): boolean {
   const chooses = (entry: EnvVar) => {
     const { name, value } = entry
     if (name.startsWith('AWS_CONTAINER_')) return !isContainerVariable(entry)
@@ -84,14 +82,16 @@ function hasOtherWay({ env, volumeMounts }: Container): boolean {
     if (name === 'AWS_EC2_METADATA_DISABLED') return value?.toLowerCase() === 'true'
     return name === 'AWS_ACCESS_KEY_ID' || name === 'AWS_WEB_IDENTITY_TOKEN_FILE'
   }
-  return (env ?? []).some(chooses) || (volumeMounts ?? []).some(isInTheWay)
+  return (env ?? []).some(chooses) || (volumeMounts ?? []).some(conflicts)
 }
 
-/** Another mount at our path, or a read-only one above it, in which the container runtime cannot create our directory. */
-function isInTheWay({ name, mountPath, readOnly }: JsonObject): boolean {
+/** Whether a mount conflicts with ours: at the same path, or read-only above it, where the container runtime cannot create our directory. */
+function conflicts({ name, mountPath, readOnly }: JsonObject): boolean {
   const path = String(mountPath)
     .replace(/^\/run(?=\/|$)/, '/var/run')
     .replace(/\/+$/, '')
-  if (name === MOUNT.name) return false
-  return path === MOUNT.mountPath || (readOnly === true && `${MOUNT.mountPath}/`.startsWith(`${path}/`))
+  if (name === APP_MOUNT.name) return false
+  return (
+    path === APP_MOUNT.mountPath || (readOnly === true && `${APP_MOUNT.mountPath}/`.startsWith(`${path}/`))
+  )
 }

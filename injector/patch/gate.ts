@@ -1,10 +1,11 @@
 import { BROKER_PORT, SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { GATE_CONTAINER } from '../../common/keys.ts'
+import { MOUNTS } from '../form/volumes.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container, Pod } from '../pod/pod.ts'
-import type { Resources } from '../pod/resources.ts'
-import { MOUNTS, UNPRIVILEGED } from './sidecar.ts'
+import type { Resources } from '../resources/resources.ts'
+import { UNPRIVILEGED } from './sidecar.ts'
 
 /** Root, because `nft` needs it: file capabilities would break the image's other uses. NET_ADMIN is its only capability. */
 const NET_ADMIN_ONLY = {

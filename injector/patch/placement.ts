@@ -1,9 +1,9 @@
 /** The position of the sidecar and of the gate, if there is one, among the init containers: after those of a service mesh, before all others. */
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { leadingMeshContainers, mayBeFirst } from '../pod/mesh.ts'
 import type { Container } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
-import { isMeshContainer, leadingMeshContainers } from './mesh.ts'
 
 /** An init container after the patch: one that was there, at `index`, or one of ours that is added or moved. */
 export type Placed = { readonly container: Container; readonly index: number | undefined }
@@ -12,7 +12,10 @@ export type Placed = { readonly container: Container; readonly index: number | u
  * The init containers in their final order. Ours move only when they must: Velero's restore, Vault's agent and other webhooks put
  * their containers first; after ours these work as well, and have credentials.
  */
-export function arrangement(initContainers: readonly Container[], { sidecar, gate }: Addition): Placed[] {
+export function orderedInitContainers(
+  initContainers: readonly Container[],
+  { sidecar, gate }: Addition,
+): Placed[] {
   const placed = initContainers.map((container, index): Placed => ({ container, index }))
   const at = (name: string) => initContainers.findIndex((one) => one.name === name)
   const [sidecarAt, gateAt] = [at(SIDECAR_CONTAINER), at(GATE_CONTAINER)]
@@ -32,14 +35,6 @@ export function arrangement(initContainers: readonly Container[], { sidecar, gat
   return others.toSpliced(front, 0, own(sidecarAt, sidecar), own(gateAt, gate))
 }
 
-/** The first init container before one of ours that is not a mesh's. */
-export function earlyContainer(initContainers: readonly Container[]): Container | undefined {
-  const last = initContainers.findLastIndex((one) => isOurs(one))
-  return initContainers.slice(0, Math.max(last, 0)).find((one) => !mayBeFirst(one))
-}
-
 function isFirst(initContainers: readonly Container[], at: number): boolean {
   return at >= 0 && initContainers.slice(0, at).every(mayBeFirst)
 }
-
-const mayBeFirst = (one: Container) => isOurs(one) || isMeshContainer(one)

@@ -1,33 +1,35 @@
 /**
- * The minimal JSON Patch that adds what a pod lacks: parents first. It never removes or replaces what others wrote, and of our own
+ * The minimal JSON Patch that adds what a pod wantsRelist: parents first. It never removes or replaces what others wrote, and of our own
  * only what is wrong. For a pod that has everything it is empty, which makes reinvocation harmless.
  */
 import { CONTAINER_TOKEN_VOLUME, WEB_IDENTITY_VOLUME } from '../../common/keys.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { isObject } from '../json.ts'
-import { impliedRequests } from '../pod/level.ts'
+import { add, type PatchOp, pointer, remove } from '../json-patch.ts'
 import type { Container, Pod } from '../pod/pod.ts'
+import { impliedRequests } from '../pod/pod-level.ts'
 import { kindOf } from '../pod/reserved.ts'
 import type { Addition } from './addition.ts'
 import { appContainerOps } from './app-containers.ts'
-import { add, type PatchOp, pointer, remove } from './json-patch.ts'
-import { arrangement, type Placed } from './placement.ts'
+import { orderedInitContainers, type Placed } from './placement.ts'
 import { containerOps, repaired } from './repair.ts'
 
 /** @param pod without foreign content under our names (`foreignContent`) */
 export function plan(pod: Pod, addition: Addition, settings: InjectionSettings) {
   const initContainers = pod.spec.initContainers ?? []
-  const right = arrangement(initContainers, addition).map((placed) => corrected(placed, addition, settings))
+  const wantedInitContainers = orderedInitContainers(initContainers, addition).map((placed) =>
+    corrected(placed, addition, settings),
+  )
   return {
     ops: [
       ...metadataOps(pod, addition),
       ...volumeOps(pod, addition),
-      ...initContainerOps(pod, right),
+      ...initContainerOps(pod, wantedInitContainers),
       ...podLevelOps(pod),
-      ...appContainerOps(pod, right, addition),
+      ...appContainerOps(pod, wantedInitContainers, addition),
     ],
     /** For people: what other tools had added to our containers and is removed. */
-    warnings: right.flatMap(({ container: { name }, removed }) =>
+    warnings: wantedInitContainers.flatMap(({ container: { name }, removed }) =>
       removed.length === 0
         ? []
         : [`${removed.join(', ')} of another tool was removed from ${name}, which must run unchanged`],

@@ -3,7 +3,7 @@
  * manifest or another webhook left in it. Harmless additions of other tools stay, so that their webhooks find their work done when
  * they are reinvoked; all other additions are removed, with a warning.
  */
-import { isOwnVariable, isStricter } from '../form/container-form.ts'
+import { isOwnVariable } from '../form/environment.ts'
 import { isPresent } from '../form/image-reference.ts'
 import {
   hasOwnMessagePath,
@@ -13,11 +13,12 @@ import {
   MESSAGE_PATH,
   trustOf,
 } from '../form/own-container.ts'
+import { isStricter } from '../form/security-context.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { blank, contains, isObject, type Json, type JsonObject, objectOf, sameJson } from '../json.ts'
+import { add, type PatchOp, pointer, remove, replace } from '../json-patch.ts'
 import type { Container, EnvVar } from '../pod/pod.ts'
 import type { Kind } from '../pod/reserved.ts'
-import { add, type PatchOp, pointer, remove, replace } from './json-patch.ts'
 
 /**
  * The container as it should be, and which additions of other tools were removed.
@@ -85,7 +86,7 @@ function set(path: string, now: Json | undefined, value: Json): PatchOp {
   return now === undefined || now === null ? add(path, value) : replace(path, value)
 }
 
-/** Keeps the order of the variables; of ours each is there once, with the wanted value. */
+/** Keeps the order of the variables; each of ours is there once, with the wanted value. */
 function environment(actual: readonly EnvVar[], wanted: readonly EnvVar[]) {
   const seen = new Set<string>()
   const kept: EnvVar[] = []

@@ -7,31 +7,21 @@ import {
   SIDECAR_PORT,
   STARTED_FILE,
   STATE_DIR,
-  TOKEN_AUDIENCE,
   TOKEN_FILE,
-  WAIT_STARTED,
   WEB_IDENTITY_TOKEN_FILE,
 } from '../../common/addresses.ts'
 import { CREDENTIAL_SOURCE_ENV } from '../../common/credential-source.ts'
 import { identityEnv, type PodIdentity } from '../../common/identity.ts'
-import {
-  CONTAINER_TOKEN_VOLUME,
-  GATE_CONTAINER,
-  NO_API_VOLUME,
-  SIDECAR_CONTAINER,
-  STATE_VOLUME,
-  TOKEN_VOLUME,
-  WEB_IDENTITY_VOLUME,
-} from '../../common/keys.ts'
+import { SIDECAR_CONTAINER } from '../../common/keys.ts'
+import { START_HOOK } from '../form/container-form.ts'
+import { CONTAINER_TOKEN_FILE_ENV } from '../form/environment.ts'
+import { CONTAINER_TOKEN_MOUNT, MOUNTS, WEB_IDENTITY_MOUNT } from '../form/volumes.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
-import type { JsonObject } from '../json.ts'
 import type { PodOptions } from '../pod/options.ts'
 import type { Container } from '../pod/pod.ts'
-import type { Resources } from '../pod/resources.ts'
-import type { Start } from './stages.ts'
+import type { Start } from '../pod/stages.ts'
+import type { Resources } from '../resources/resources.ts'
 
-const TOKEN_DIR = TOKEN_FILE.slice(0, TOKEN_FILE.lastIndexOf('/'))
-const TOKEN_NAME = TOKEN_FILE.slice(TOKEN_DIR.length + 1)
 /** The distroless images' `nonroot`. */
 const NONROOT = 65532
 
@@ -49,49 +39,6 @@ export const UNPRIVILEGED = {
   capabilities: { drop: ['ALL'] },
   seccompProfile: { type: 'RuntimeDefault' },
 } as const
-
-/**
- * An empty directory where the ServiceAccount admission plugin would mount a token for the API server. The plugin leaves a container
- * alone that has a mount at this path, and gives every other one a token, including those that webhooks add.
- */
-const NO_API_ACCESS = {
-  name: NO_API_VOLUME,
-  mountPath: '/var/run/secrets/kubernetes.io/serviceaccount',
-  readOnly: true,
-} as const
-
-/** Where the second token is, in pods with the credential source `web-identity`. */
-export const WEB_IDENTITY_MOUNT = {
-  name: WEB_IDENTITY_VOLUME,
-  mountPath: WEB_IDENTITY_TOKEN_FILE.slice(0, WEB_IDENTITY_TOKEN_FILE.lastIndexOf('/')),
-  readOnly: true,
-} as const
-
-/** Where the sidecar writes the secret of the container credentials, in pods that have these; other containers mount it read-only. */
-export const CONTAINER_TOKEN_MOUNT = {
-  name: CONTAINER_TOKEN_VOLUME,
-  mountPath: CONTAINER_TOKEN_FILE.slice(0, CONTAINER_TOKEN_FILE.lastIndexOf('/')),
-} as const
-
-type Mount = JsonObject & { readonly mountPath: string }
-/** The mounts that our containers have in every pod. */
-export const MOUNTS: {
-  readonly [SIDECAR_CONTAINER]: readonly Mount[]
-  readonly [GATE_CONTAINER]: readonly Mount[]
-} = {
-  [SIDECAR_CONTAINER]: [
-    { name: TOKEN_VOLUME, mountPath: TOKEN_DIR, readOnly: true },
-    { name: STATE_VOLUME, mountPath: STATE_DIR },
-    NO_API_ACCESS,
-  ],
-  [GATE_CONTAINER]: [NO_API_ACCESS],
-}
-
-/**
- * For pods without a gate: the kubelet starts no later container before this hook has returned. The program waits for the file that a
- * ready sidecar creates; it is a shell script and not a second Node.js process.
- */
-export const START_HOOK = { postStart: { exec: { command: [WAIT_STARTED] } } } as const
 
 /**
  * The native sidecar (KEP-753). No probe: the gate behind it, or its own start hook, waits until it is ready, which starts the app a
@@ -150,10 +97,7 @@ function sidecarEnv(options: PodOptions) {
   ]
 }
 
-/** Variable of the sidecar in pods with container credentials. */
-export const CONTAINER_TOKEN_FILE_ENV = 'POD2IAM_CONTAINER_TOKEN_FILE'
-
-/** The source is frozen as the identity is: the broker goes by it. */
+/** The source is frozen like the identity, and the broker uses it from here. */
 const WEB_IDENTITY_ENV = [
   { name: CREDENTIAL_SOURCE_ENV, value: 'web-identity' },
   { name: 'POD2IAM_WEB_IDENTITY_TOKEN_FILE', value: WEB_IDENTITY_TOKEN_FILE },
@@ -165,30 +109,5 @@ function proofEnv({ gateProof, gateAcceptDrop }: InjectionSettings) {
     { name: 'POD2IAM_PROOF', value: gateProof },
     { name: 'POD2IAM_STARTED_FILE', value: STARTED_FILE },
     ...(gateAcceptDrop ? [{ name: 'POD2IAM_ACCEPT_DROP', value: 'true' }] : []),
-  ]
-}
-
-const IN_MEMORY = { medium: 'Memory', sizeLimit: '1Mi' } as const
-
-/**
- * Our volumes, which only our containers mount, but for the secret of the container credentials. Our own projected token also works with `automountServiceAccountToken: false`. It has no
- * `defaultMode`, because the kubelet chooses owner and mode by the pod's fsGroup and users (kubernetes#82573) and 0400 would make it
- * unreadable. The emptyDirs are in memory, so that the cluster-autoscaler does not treat them as local storage, which keeps it
- * from removing a node.
- */
-export function ourVolumes(
-  { tokenExpirationSeconds: expirationSeconds, webIdentityAudience }: InjectionSettings,
-  { credentialSource, containerCredentials }: Pick<PodOptions, 'credentialSource' | 'containerCredentials'>,
-) {
-  const serviceAccountToken = { audience: TOKEN_AUDIENCE, expirationSeconds, path: TOKEN_NAME }
-  const webIdentity = { audience: webIdentityAudience, expirationSeconds, path: TOKEN_NAME }
-  return [
-    { name: TOKEN_VOLUME, projected: { sources: [{ serviceAccountToken }] } },
-    { name: STATE_VOLUME, emptyDir: IN_MEMORY },
-    { name: NO_API_VOLUME, emptyDir: IN_MEMORY },
-    ...(credentialSource === 'web-identity'
-      ? [{ name: WEB_IDENTITY_VOLUME, projected: { sources: [{ serviceAccountToken: webIdentity }] } }]
-      : []),
-    ...(containerCredentials ? [{ name: CONTAINER_TOKEN_VOLUME, emptyDir: IN_MEMORY }] : []),
   ]
 }

@@ -57,7 +57,7 @@ function settingsOf(container: Container | undefined, isStrict: boolean): Peer['
   try {
     const env = environmentOf(container.env)
     const argv = textsOf(container.args).map((text) => expanded(text, env))
-    const parsed = parseSettings(INJECTION_SPEC, { argv, env, strangers: 'ignored' })
+    const parsed = parseSettings(INJECTION_SPEC, { argv, env, unknownFlags: 'ignored' })
     if (!parsed.ok) return { problem: parsed.errors.join(' ') }
     const settings = injectionSettings(parsed.settings)
     return isStrict ? { ...settings, ...STRICT } : settings

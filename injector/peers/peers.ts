@@ -1,5 +1,5 @@
 /**
- * The watch over the injector's own pods, by which a replica knows in a rolling upgrade or rollback which other replicas get reviews,
+ * The watch over the injector's own pods. By it a replica knows during a rolling upgrade or rollback which other replicas get reviews,
  * too. A replica that cannot watch them uses its own settings.
  */
 import type { Clock } from '../../common/clock.ts'
@@ -7,8 +7,8 @@ import type { Deps } from '../../common/deps.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
 import type { Logger } from '../../common/log.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { effectiveSettings, peerKind, strictPeer } from './effective-settings.ts'
 import { type Peer, type PeerKind, readPeer } from './peer.ts'
-import { kindOf, settingsAmong, strictPeer } from './settings-among.ts'
 
 export type Peers = ReturnType<typeof watchPeers>
 
@@ -61,20 +61,20 @@ export function watchPeers(own: InjectionSettings, pods: OwnPods, deps: Deps<'ge
   }
 }
 
-/** Complains once that the watch fails, and again only after the API server has answered in between. */
-function apiContact(clock: Clock, complain: (problem: unknown) => void) {
+/** Reports once that the watch fails, and again only after the API server has answered in between. */
+function apiContact(clock: Clock, onLost: (problem: unknown) => void) {
   let contactAt: Reflection['contactAt'] = () => 0
-  let complainedAt = 0
+  let reportedAt = 0
   return {
     follow(reflection: Reflection) {
       contactAt = reflection.contactAt
     },
     failed(problem: unknown) {
-      if (complainedAt > contactAt()) return
-      complainedAt = clock.now()
-      complain(problem)
+      if (reportedAt > contactAt()) return
+      reportedAt = clock.now()
+      onLost(problem)
     },
-    isLost: () => complainedAt > contactAt() && clock.now() - contactAt() >= HOLD_MS,
+    isLost: () => reportedAt > contactAt() && clock.now() - contactAt() >= HOLD_MS,
   }
 }
 
@@ -82,30 +82,21 @@ function apiContact(clock: Clock, complain: (problem: unknown) => void) {
 function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: Deps<'get' | 'stream'>) {
   const peers = new Map<string, Peer>()
   const gone = new Map<string, InjectionSettings>()
-  const complained = new Set<string>()
+  const reported = new Set<string>()
+  const logForm = formLogger(log)
   let now = own
-  let followed = ''
   let isSettled = false
 
   const refresh = () => {
     const all = [...peers.values()]
-    now = settingsAmong(own, all, [...gone.values()])
+    now = effectiveSettings(own, all, [...gone.values()])
     isSettled = true
-    const strict = strictPeer(all)
-    if ((strict?.uid ?? '') === followed) return
-    followed = strict?.uid ?? ''
-    if (strict === undefined)
-      log.info('writes in its own way again: no replica of an earlier release is left')
-    else
-      log.info(
-        'writes as an earlier release does while its replica is there, which would refuse anything else',
-        { replica: strict.name, image: strict.image },
-      )
+    logForm(strictPeer(all))
   }
   const forget = (uid: string) => {
     const peer = peers.get(uid)
     peers.delete(uid)
-    complained.delete(uid)
+    reported.delete(uid)
     if (peer === undefined || 'problem' in peer.settings) return
     gone.set(uid, peer.settings)
     clock.after(LINGER_MS, () => {
@@ -117,8 +108,8 @@ function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: Dep
     if (peer.name === ownName) return
     if (peer.hasEnded || (!peers.has(peer.uid) && peers.size >= MAX_PEERS)) return forget(peer.uid)
     peers.set(peer.uid, peer)
-    if (!('problem' in peer.settings) || complained.has(peer.uid)) return
-    complained.add(peer.uid)
+    if (!('problem' in peer.settings) || reported.has(peer.uid)) return
+    reported.add(peer.uid)
     log.warn('the settings of another replica cannot be read, so its pods may be refused while it is there', {
       replica: peer.name,
       problem: peer.settings.problem.slice(0, 1024),
@@ -146,11 +137,29 @@ function knownPeers(own: InjectionSettings, ownName: string, { clock, log }: Dep
     sink,
     settings: () => now,
     isSettled: () => isSettled,
-    counts() {
-      const counts = { ...NO_PEERS }
-      for (const peer of peers.values()) counts[kindOf(peer, own)]++
-      return counts
-    },
+    counts: () => countsByKind(peers.values(), own),
+  }
+}
+
+function countsByKind(peers: Iterable<Peer>, own: InjectionSettings): Readonly<Record<PeerKind, number>> {
+  const counts = { ...NO_PEERS }
+  for (const peer of peers) counts[peerKind(peer, own)]++
+  return counts
+}
+
+/** Logs whenever the release changes in whose form pods are written, given a replica that accepts nothing else. */
+function formLogger(log: Pick<Logger, 'info'>) {
+  let followed = ''
+  return (strict: Peer | undefined) => {
+    if ((strict?.uid ?? '') === followed) return
+    followed = strict?.uid ?? ''
+    if (strict === undefined)
+      log.info('writes in its own way again: no replica of an earlier release is left')
+    else
+      log.info(
+        'writes as an earlier release does while its replica is there, which would refuse anything else',
+        { replica: strict.name, image: strict.image },
+      )
   }
 }
 

@@ -3,9 +3,9 @@
 import type { Deps } from '../../common/deps.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Query } from '../../common/kube/client.ts'
-import { listPage } from '../../common/kube/list-page.ts'
+import { pagedList } from '../../common/kube/whole-list.ts'
 import { metadataOf } from '../json.ts'
-import { inTurns } from './turns.ts'
+import { roundRobin } from './round-robin.ts'
 import type { Unlabelled, UnlabelledPods } from './unlabelled.ts'
 
 /** Pods of one namespace read in one turn; more than these are read in one list, at most once in `LIST_AGAIN_MS`. */
@@ -17,13 +17,10 @@ const PAGE = 100
 
 /**
  * @param query selects these pods among all of a namespace
- * @returns reads some pods that are not confirmed; call it periodically
+ * @returns a function that reads some pods that are not confirmed; to be called periodically
  */
-export function confirmer(
-  pods: UnlabelledPods,
-  query: Query,
-  { kube, clock, log, signal }: Deps<'get'>,
-): () => void {
+export function confirmer(pods: UnlabelledPods, query: Query, deps: Deps<'get'>): () => void {
+  const { clock, log, signal } = deps
   const underWay = new Set<string>()
   const askedAt = new Map<string, number>()
   const listedAt = new Map<string, number>()
@@ -40,13 +37,8 @@ export function confirmer(
       gone.delete(known.uid)
       pods.confirm(known, object)
     }
-    let next: string | undefined
-    do {
-      const from = { ...selection, ...(next === undefined ? {} : { continue: next }) }
-      const page = await listPage(kube, `/api/v1/namespaces/${namespace}/pods`, from, PAGE, { each })
-      page.items.forEach(each)
-      next = page.next
-    } while (next !== undefined && !signal.aborted)
+    const path = `/api/v1/namespaces/${namespace}/pods`
+    await pagedList({ ...deps, path, query: selection, page: PAGE, metadataOnly: false }, each)
     if (!signal.aborted) for (const known of gone.values()) pods.confirm(known, undefined)
   }
   const confirmIn = async (namespace: string, some: readonly Unlabelled[]) => {
@@ -71,7 +63,7 @@ export function confirmer(
     )
     const byNamespace = Map.groupBy(due, ({ namespace }) => namespace)
     const namespaces = [...byNamespace.keys()].map((namespace) => ({ namespace }))
-    for (const { namespace } of inTurns(namespaces, askedAt).slice(0, MAX_LISTS - underWay.size))
+    for (const { namespace } of roundRobin(namespaces, askedAt).slice(0, MAX_LISTS - underWay.size))
       void confirmIn(namespace, byNamespace.get(namespace) ?? [])
     for (const name of askedAt.keys()) if (!byNamespace.has(name) && !underWay.has(name)) askedAt.delete(name)
     for (const name of listedAt.keys()) if (mayList(name)) listedAt.delete(name)

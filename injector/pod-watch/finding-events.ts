@@ -1,11 +1,11 @@
 /** Writes findings as Events on the pods; the sidecar of a waiting pod is first asked for its reason. */
 import type { Clock } from '../../common/clock.ts'
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
-import { sentence } from '../admission/reasons.ts'
+import { sentence } from '../reasons.ts'
 import type { KnownPods } from './known-pods.ts'
 import type { Finding, WatchedPod } from './pod.ts'
 import type { PodEvents } from './pod-events.ts'
-import { inTurns } from './turns.ts'
+import { roundRobin } from './round-robin.ts'
 
 /** Between two requests to the same sidecar, whose reason may change. */
 const ASK_AGAIN_MS = 60_000
@@ -14,7 +14,7 @@ const MAX_ASKED = 32
 
 /**
  * @param deps `askedAt`: when each sidecar was asked, by the pod's uid; pods that are gone are removed from it.
- *   `gateCode` asks a sidecar at this address why it is not ready and never rejects
+ *   `readyzCode` asks a sidecar at this address why it is not ready and never rejects
  */
 export function findingEvents(deps: {
   readonly pods: KnownPods
@@ -22,12 +22,12 @@ export function findingEvents(deps: {
   readonly isOptedIn: (namespace: string) => boolean
   readonly askedAt: Map<string, number>
   readonly events: PodEvents
-  readonly gateCode: (ip: string) => Promise<string>
+  readonly readyzCode: (ip: string) => Promise<string>
   readonly clock: Clock
   readonly roleKey: string
   readonly untouched: ReadonlySet<string>
 }) {
-  const { pods, findingOf, askedAt, events, gateCode, clock, roleKey, untouched } = deps
+  const { pods, findingOf, askedAt, events, readyzCode, clock, roleKey, untouched } = deps
   // By namespace, when one of its sidecars was last asked.
   const turnAt = new Map<string, number>()
   let asking = 0
@@ -43,7 +43,7 @@ export function findingEvents(deps: {
     askedAt.set(pod.uid, clock.now())
     turnAt.set(pod.namespace, clock.now())
     asking++
-    const code = pod.startsAlone && pod.ip === '' ? undefined : await gateCode(pod.ip)
+    const code = pod.startsAlone && pod.ip === '' ? undefined : await readyzCode(pod.ip)
     asking--
     const now = pods.get(pod.uid)
     // Nothing to report where it has gone or started in the meantime.
@@ -51,20 +51,20 @@ export function findingEvents(deps: {
     report(now, 'GateWaiting', waitDetail(now, code))
   }
   return {
-    /** About all pods that lack their sidecar. */
+    /** Reports all pods that lack their sidecar. */
     reportMissing() {
       // A presumption is counted, but no Event advises to delete a pod because of it.
       const missing = found('InjectionMissing').filter(
         (pod) => pods.unlabelled.get(pod.uid)?.isConfirmed !== false,
       )
-      for (const pod of inTurns(missing, turnAt)) report(pod, 'InjectionMissing')
+      for (const pod of roundRobin(missing, turnAt)) report(pod, 'InjectionMissing')
     },
-    /** About some of those that wait, each when its sidecar has answered. */
+    /** Asks the sidecars of some waiting pods, and reports each pod when its sidecar has answered. */
     askWaiting() {
       const due = (pod: WatchedPod) => clock.now() - lastAsked(pod) >= ASK_AGAIN_MS
       const waiting = found('GateWaiting').filter(due)
       waiting.sort((a, b) => lastAsked(a) - lastAsked(b))
-      for (const pod of inTurns(waiting, turnAt).slice(0, MAX_ASKED - asking)) void ask(pod)
+      for (const pod of roundRobin(waiting, turnAt).slice(0, MAX_ASKED - asking)) void ask(pod)
       for (const name of turnAt.keys()) if (!deps.isOptedIn(name)) turnAt.delete(name)
     },
   }

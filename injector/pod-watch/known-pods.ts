@@ -19,16 +19,16 @@ export function knownPods(
 ) {
   const known = watchedPods(roleKey, onGone, max.known)
   const starting = startingSidecars(roleKey, known, max.counted)
-  const again = watchedPods(roleKey, onGone, max.known)
-  const started = startedSidecars(roleKey, again, max.counted)
+  const restarting = watchedPods(roleKey, onGone, max.known)
+  const started = startedSidecars(roleKey, restarting, max.counted)
   const unlabelled = unlabelledPods(roleKey, isOptedIn, onGone, max.known)
   return {
     starting: starting.sink,
     started: started.sink,
     unlabelled,
     /** The pods about which there may be a finding. */
-    all: () => [...known.all(), ...again.all(), ...unlabelled.all()],
-    get: (uid: string) => known.get(uid) ?? again.get(uid) ?? unlabelled.get(uid),
+    all: () => [...known.all(), ...restarting.all(), ...unlabelled.all()],
+    get: (uid: string) => known.get(uid) ?? restarting.get(uid) ?? unlabelled.get(uid),
     /** Sidecars by the release that injected them. */
     versions() {
       const versions = new Map<string, number>()
@@ -43,7 +43,7 @@ export function knownPods(
     },
     /** Number of pods beyond the limit. */
     leftOut() {
-      const all = [known, again, unlabelled, starting.tally(), started.tally()]
+      const all = [known, restarting, unlabelled, starting.tally(), started.tally()]
       return all.reduce((sum, one) => sum + one.leftOut(), 0)
     },
   }

@@ -35,7 +35,7 @@ export function optedInNamespaces() {
   return {
     mode: (name: string) => modes.get(name),
     names: () => [...modes.keys()],
-    /** Sets what is called when one came or went. */
+    /** Sets the function that is called when a namespace opted in or out. */
     onChange(listener: () => void) {
       onChange = listener
     },

@@ -8,14 +8,16 @@
  * Every replica watches, without a leader that could be stuck: an Event has the same name whichever replica writes it.
  */
 
+import { every } from '../../common/clock.ts'
 import type { Deps } from '../../common/deps.ts'
 import { KEYS } from '../../common/keys.ts'
-import { reflect } from '../../common/kube/reflector.ts'
+import { type Reflection, reflect } from '../../common/kube/reflector.ts'
+import type { Logger } from '../../common/log.ts'
 import { confirmer } from './confirm.ts'
 import { findingEvents } from './finding-events.ts'
-import { knownPods } from './known-pods.ts'
+import { type KnownPods, knownPods } from './known-pods.ts'
 import { optedInNamespaces } from './namespaces.ts'
-import { finding, type WatchedPod } from './pod.ts'
+import { type Finding, finding, type WatchedPod } from './pod.ts'
 import type { PodEvents } from './pod-events.ts'
 import { watchScopes } from './scopes.ts'
 
@@ -35,7 +37,7 @@ const UNLABELLED_QUERY = { labelSelector: `${KEYS.injected}!=true`, fieldSelecto
 const PODS_PAGE = 500
 
 /**
- * @param gateCode asks a sidecar at this address why it is not ready; never rejects
+ * @param readyzCode asks a sidecar at this address why it is not ready; never rejects
  * @param untouched namespaces whose new pods would again get no sidecar, so no Event there advises to delete one
  * @param max pods known one by one, and counted
  */
@@ -43,7 +45,7 @@ export function watchPods(
   deps: Deps<'get' | 'stream'>,
   roleKey: string,
   events: PodEvents,
-  gateCode: (ip: string) => Promise<string>,
+  readyzCode: (ip: string) => Promise<string>,
   untouched: ReadonlySet<string> = new Set(),
   max: { readonly known?: number; readonly counted?: number } = {},
 ) {
@@ -62,7 +64,7 @@ export function watchPods(
     isOptedIn,
     askedAt,
     events,
-    gateCode,
+    readyzCode,
     clock,
     roleKey,
     untouched,
@@ -72,49 +74,25 @@ export function watchPods(
     scopes.follow(namespaces.names())
   })
 
-  const path = '/api/v1/pods'
-  const ofPods = [
-    reflect({ path, query: STARTING_QUERY, sink: pods.starting, page: PODS_PAGE }, deps),
-    reflect({ path, query: STARTED_QUERY, sink: pods.started, page: PODS_PAGE, metadataOnly: 'lists' }, deps),
-  ]
+  const ofPods = watchInjected(pods, deps)
   const ofNamespaces = reflect(
     { path: '/api/v1/namespaces', query: NAMESPACES_QUERY, sink: namespaces.sink },
     deps,
   )
-  let wasFull = false
-  const warnOfLeftOut = () => {
-    const leftOut = pods.leftOut()
-    if (leftOut > 0 && !wasFull)
-      log.warn(
-        'there are more pods than the watch has room for: some get no Event, or are missing in the count of sidecars by release; injection is not affected',
-        { pods: leftOut },
-      )
-    wasFull = leftOut > 0
-  }
-  const sweep = () => {
-    if (signal.aborted) return
-    if (ofNamespaces.synced()) {
-      scopes.catchUp()
-      confirmSome()
-      found.reportMissing()
-      found.askWaiting()
-      warnOfLeftOut()
-    }
-    clock.after(SWEEP_MS, sweep)
-  }
-  clock.after(SWEEP_MS, sweep)
+  const warnIfFull = fullnessWarner(log)
+  every(clock, SWEEP_MS, signal, () => {
+    if (!ofNamespaces.synced()) return
+    scopes.catchUp()
+    confirmSome()
+    found.reportMissing()
+    found.askWaiting()
+    warnIfFull(pods.leftOut())
+  })
 
   const age = (contactAt: number) => (contactAt === 0 ? undefined : (clock.now() - contactAt) / 1000)
   return {
     /** Pods by finding, and sidecars by the release that injected them. */
-    counts() {
-      const findings = { InjectionMissing: 0, GateWaiting: 0 }
-      for (const pod of pods.all()) {
-        const found = findingOf(pod)
-        if (found !== undefined) findings[found]++
-      }
-      return { findings, versions: pods.versions() }
-    },
+    counts: () => ({ findings: findingCounts(pods, findingOf), versions: pods.versions() }),
     /** Seconds since the API server last sent something, by what is watched; undefined before the first time. */
     ages: () => ({
       pods: age(Math.min(...ofPods.map(({ contactAt }) => contactAt()), ...scopes.contactAts())),
@@ -122,5 +100,35 @@ export function watchPods(
     }),
     /** Number of pods for which there is no room. */
     leftOut: pods.leftOut,
+  }
+}
+
+function watchInjected(pods: KnownPods, deps: Deps<'get' | 'stream'>): readonly Reflection[] {
+  const all = { path: '/api/v1/pods', page: PODS_PAGE }
+  return [
+    reflect({ ...all, query: STARTING_QUERY, sink: pods.starting }, deps),
+    reflect({ ...all, query: STARTED_QUERY, sink: pods.started, metadataOnly: 'lists' }, deps),
+  ]
+}
+
+function findingCounts(pods: KnownPods, findingOf: (pod: WatchedPod) => Finding | undefined) {
+  const counts = { InjectionMissing: 0, GateWaiting: 0 }
+  for (const pod of pods.all()) {
+    const found = findingOf(pod)
+    if (found !== undefined) counts[found]++
+  }
+  return counts
+}
+
+/** Warns once whenever there is no room for all pods. */
+function fullnessWarner(log: Pick<Logger, 'warn'>) {
+  let wasFull = false
+  return (leftOut: number) => {
+    if (leftOut > 0 && !wasFull)
+      log.warn(
+        'there are more pods than the watch has room for: some get no Event, or are missing in the count of sidecars by release; injection is not affected',
+        { pods: leftOut },
+      )
+    wasFull = leftOut > 0
   }
 }

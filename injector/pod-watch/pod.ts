@@ -10,7 +10,7 @@ export type WatchedPod = {
   readonly name: string
   /** Empty until the kubelet reports it. */
   readonly ip: string
-  /** Whether its annotations ask for a role or for metadata, and it can have a sidecar. */
+  /** Whether its annotations request a role or metadata, and it can have a sidecar. */
   readonly asks: boolean
   readonly hasSidecar: boolean
   /** The release that injected it, for a metric; `unknown` where the status annotation is not ours. */
@@ -71,17 +71,17 @@ export function finding(
   return waited > GATE_PATIENCE_MS ? 'GateWaiting' : undefined
 }
 
-/** Whether there is, or may soon be, a finding about it; most pods of a cluster have none. */
+/** Whether there is, or may soon be, a finding about the pod; most pods of a cluster have none. */
 export function isRelevant({ asks, hasSidecar, gateSince }: WatchedPod): boolean {
   return (asks && !hasSidecar) || (hasSidecar && gateSince !== undefined)
 }
 
-/** Whether it has the label of injected pods. */
+/** Whether a pod has the label of injected pods. */
 export function isLabelled(object: unknown): boolean {
   return isObject(object) && objectOf(metadataOf(object).labels)[KEYS.injected] === 'true'
 }
 
-/** Undefined if the object is metadata alone. */
+/** The pod's phase; undefined if the object has only metadata. */
 export function phaseOf(object: unknown): string | undefined {
   return isObject(object) && isObject(object.status) ? text(object.status.phase) || 'Pending' : undefined
 }

@@ -5,8 +5,9 @@
 
 import type { Deps } from '../../common/deps.ts'
 import { messageOf } from '../../common/errors.ts'
-import { listPage } from '../../common/kube/list-page.ts'
+import type { Query } from '../../common/kube/client.ts'
 import { type Reflection, reflect, type Sink } from '../../common/kube/reflector.ts'
+import { pagedList } from '../../common/kube/whole-list.ts'
 
 /** Namespaces with their own watch; once there were more, there must be half as many before they get their own again. */
 const MAX_ALONE = 4
@@ -14,11 +15,11 @@ const PAGE = 500
 
 type Watched = { readonly reflection: Reflection; readonly startedAt: number; readonly stop: () => void }
 
-/** @param sinkOf the sink for the pods of a namespace, or of all for undefined */
+/** @param sinkOf returns the sink for the pods of a namespace, or without one for all pods */
 export function watchScopes<T>(
-  query: Readonly<Record<string, string>>,
+  query: Query,
   sinkOf: (namespace?: string) => Sink<T>,
-  { kube, clock, log, signal }: Deps<'get' | 'stream'>,
+  deps: Deps<'get' | 'stream'>,
 ) {
   const watched = new Map<string | undefined, Watched>()
   /** Namespaces that opted in during a watch over the whole cluster: it had sent their pods before, when they were not kept. */
@@ -26,31 +27,12 @@ export function watchScopes<T>(
   let known: ReadonlySet<string> = new Set()
   let isListing = false
 
-  const pathOf = (namespace: string | undefined) =>
-    namespace === undefined ? '/api/v1/pods' : `/api/v1/namespaces/${namespace}/pods`
-  const start = (namespace: string | undefined) => {
-    const stopping = new AbortController()
-    const what = { path: pathOf(namespace), query, sink: sinkOf(namespace), page: PAGE, metadataOnly: true }
-    const deps = { kube, clock, log, signal: AbortSignal.any([signal, stopping.signal]) }
-    watched.set(namespace, {
-      reflection: reflect(what, deps),
-      startedAt: clock.now(),
-      stop: () => stopping.abort(),
-    })
-  }
-  const listOf = async (namespace: string) => {
+  const listNamespace = async (namespace: string) => {
     const { project, upsert } = sinkOf(namespace)
-    const each = (object: unknown) => {
+    await pagedList({ ...deps, ...podsOf(namespace, query) }, (object) => {
       const one = project(object)
       if (one !== undefined) upsert(one)
-    }
-    let next: string | undefined
-    do {
-      const from = { ...query, ...(next === undefined ? {} : { continue: next }) }
-      const page = await listPage(kube, pathOf(namespace), from, PAGE, { metadataOnly: true, each })
-      page.items.forEach(each)
-      next = page.next
-    } while (next !== undefined && !signal.aborted && known.has(namespace))
+    })
   }
   const catchUp = async () => {
     const whole = watched.get(undefined)
@@ -59,10 +41,10 @@ export function watchScopes<T>(
     isListing = true
     for (const namespace of toList) {
       try {
-        await listOf(namespace)
+        await listNamespace(namespace)
         toList.delete(namespace)
       } catch (error) {
-        log.debug('pods of a namespace could not be listed', { namespace, error: messageOf(error) })
+        deps.log.debug('pods of a namespace could not be listed', { namespace, error: messageOf(error) })
       }
     }
     isListing = false
@@ -74,7 +56,8 @@ export function watchScopes<T>(
       stop()
       watched.delete(scope)
     }
-    for (const scope of wanted) if (!watched.has(scope)) start(scope)
+    for (const scope of wanted)
+      if (!watched.has(scope)) watched.set(scope, started(podsOf(scope, query), sinkOf(scope), deps))
   }
   return {
     /** Watches the pods of these namespaces, which are all that are opted in now. */
@@ -94,4 +77,19 @@ export function watchScopes<T>(
     contactAts: () =>
       [...watched.values()].map(({ reflection, startedAt }) => reflection.contactAt() || startedAt),
   }
+}
+
+/** The pods of a namespace, or of all, as they are asked for. */
+const podsOf = (namespace: string | undefined, query: Query) => ({
+  path: namespace === undefined ? '/api/v1/pods' : `/api/v1/namespaces/${namespace}/pods`,
+  query,
+  page: PAGE,
+  metadataOnly: true,
+})
+
+function started<T>(pods: ReturnType<typeof podsOf>, sink: Sink<T>, deps: Deps<'get' | 'stream'>): Watched {
+  const stopping = new AbortController()
+  const signal = AbortSignal.any([deps.signal, stopping.signal])
+  const reflection = reflect({ ...pods, sink }, { ...deps, signal })
+  return { reflection, startedAt: deps.clock.now(), stop: () => stopping.abort() }
 }

@@ -13,7 +13,7 @@ type Sidecars<T> = { readonly sink: Sink<T>; readonly tally: () => Tally }
  * Running (kubernetes, HasAnyRegularContainerStarted, "not accurate when its pod sandbox is recreated"), and only the status in an
  * update shows it. So updates must come whole.
  *
- * @param again keeps those with findings
+ * @param restarting keeps those with findings
  * @param max pods that are counted
  */
 export function startedSidecars(roleKey: string, again: WatchedPods, max?: number): Sidecars<Started> {

@@ -20,11 +20,11 @@ export function accountRole(
   return (key !== undefined && account?.annotations[key]) || undefined
 }
 
-/** The name that people know. */
+/** The account's name for messages; empty without an account. */
 export const accountName = (account: Omit<ServiceAccount, 'annotations'> | undefined): string =>
   account === undefined ? '' : `service account ${account.namespace}/${account.name}`
 
-/** The list by which the account narrows what its namespace allows; `judgeAccount` judges by it. */
+/** The account with the list by which it narrows what its namespace allows, as `judgeAccount` takes it. */
 export const listOf = ({ namespace, name, annotations }: ServiceAccount) => ({
   namespace,
   name,

@@ -1,4 +1,4 @@
-/** The variables by which AWS's SDKs are told where to ask for credentials, and what the injector writes into them. */
+/** The variables that configure where AWS's SDKs request credentials, and the values that the injector writes into them. */
 import { CONTAINER_CREDENTIALS_PATH, CONTAINER_TOKEN_FILE, SIDECAR_PORT } from '../../common/addresses.ts'
 import type { EnvVar } from './pod.ts'
 
@@ -8,7 +8,7 @@ export const ENDPOINT_ENV = 'AWS_EC2_METADATA_SERVICE_ENDPOINT'
 /** Where apps with {@link ENDPOINT_ENV} reach the sidecar. */
 export const SIDECAR_ENDPOINT = `http://127.0.0.1:${SIDECAR_PORT}/`
 
-/** Of pods with container credentials. SDKs allow plain HTTP to loopback. */
+/** The variables of pods with container credentials. SDKs allow plain HTTP to loopback. */
 export const CONTAINER_ENV = [
   {
     name: 'AWS_CONTAINER_CREDENTIALS_FULL_URI',

@@ -6,8 +6,8 @@ import { judgeAccount, judgeRole } from '../../common/policy.ts'
 import { type Failed, failed } from '../../common/result.ts'
 import { quote, type Role, resolveRole } from '../../common/role.ts'
 import { parseSessionPolicies } from '../../common/session-policies.ts'
-import type { Reason } from '../admission/reasons.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import type { Reason } from '../reasons.ts'
 import { accountName, accountRole, listOf, type ServiceAccount } from './account.ts'
 import type { Namespace } from './namespace.ts'
 
@@ -25,12 +25,12 @@ export type IdentityResult =
 const EXTERNAL_ID = /^[\w+=,.@:/-]{2,1224}$/
 /** STS's characters for a role session name. The namespace is put before it, so a name may use fewer than STS's 64. */
 const SESSION_NAME = /^[\w+=,.@-]{1,64}$/
-/** In place of an unknown base, where only the form of a name or a list is checked. */
+/** Replaces an unknown base where only the syntax of a name or a list is checked. */
 export const ANY_BASE = 'arn:aws:iam::000000000000:role/'
 
 /**
- * Reads and judges role, external id, session name and session policies. Role names need `--base-role-arn`: without it only their form
- * is checked, the rest is left to the broker, and a warning says so. Of an external id only the form is checked: it is half a secret, and if this
+ * Reads and judges role, external id, session name and session policies. Role names need `--base-role-arn`: without it only their syntax
+ * is checked, the rest is left to the broker, and a warning says so. Of an external id only the syntax is checked: it is half a secret, and if this
  * port said whether the namespace lists it, anybody who reaches the port could guess it (an API server shows no client certificate
  * by default). The broker checks the list, for a pod that exists.
  */
@@ -122,9 +122,9 @@ function sessionPoliciesProblem(
 /** Without its policies the pod would have more rights than its author believes, so it waits for the end of the rollout. */
 function whyNotNarrowed(
   { sessionPolicies }: PodIdentity,
-  { writesNewForms }: InjectionSettings,
+  { mayWriteNewFields }: InjectionSettings,
 ): string | undefined {
-  return sessionPolicies === undefined || writesNewForms
+  return sessionPolicies === undefined || mayWriteNewFields
     ? undefined
     : `annotation ${KEYS.sessionPolicyArns} cannot be honoured while an injector of a release before it is still serving: create the pod again when the rollout is over`
 }

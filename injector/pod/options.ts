@@ -5,9 +5,9 @@ import { LOG_LEVELS } from '../../common/log.ts'
 import { type Failed, failed } from '../../common/result.ts'
 import { quote } from '../../common/role.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
+import { type ChosenResources, parseResources } from '../resources/resources.ts'
 import { CONTAINER_MODES, GATE_MODES, REDIRECT_MODES, type RedirectMode, TOKEN_MODES } from '../settings.ts'
 import type { Namespace } from './namespace.ts'
-import { type ChosenResources, parseResources } from './resources.ts'
 
 export type PodOptions = {
   readonly redirect: RedirectMode
@@ -87,7 +87,7 @@ function asksForContainer(
   pod: AnnotationReader,
   ofNamespace: AnnotationReader,
   redirect: RedirectMode,
-  { containerCredentials, writesNewForms }: InjectionSettings,
+  { containerCredentials, mayWriteNewFields }: InjectionSettings,
   warnings: string[],
 ): boolean {
   const own = pod.choice(KEYS.containerCredentials, CONTAINER_MODES)
@@ -97,11 +97,11 @@ function asksForContainer(
       `${KEYS.containerCredentials}: "on" has no effect in redirect mode nft, in which clients need nothing but the metadata address`,
     )
   const chosen = (own ?? others) === 'on' && redirect === 'env'
-  if (chosen && !writesNewForms)
+  if (chosen && !mayWriteNewFields)
     warnings.push(
       'the pod gets no container credentials, since an injector of a release before them is still serving: delete the pod when the rollout is over',
     )
-  return chosen && writesNewForms
+  return chosen && mayWriteNewFields
 }
 
 /**
@@ -111,7 +111,7 @@ function asksForContainer(
 function sourceOf(
   annotations: Annotations,
   namespace: Namespace,
-  { credentialSources, writesNewForms, sessionTags, sourceIdentity }: InjectionSettings,
+  { credentialSources, mayWriteNewFields, sessionTags, sourceIdentity }: InjectionSettings,
   warnings: string[],
 ): CredentialSource {
   const chosen = sourceOfNamespace(namespace, credentialSources)
@@ -133,7 +133,7 @@ function sourceOf(
       `pods of namespace ${namespace.name} get their roles by web identity (AssumeRoleWithWebIdentity), which has none of the ${demanded} ` +
         `that the operator demands: choose the credential source node-role for it (annotation ${KEYS.credentialSource}), or ask the operator to turn that off`,
     )
-  if (writesNewForms) return chosen.source
+  if (mayWriteNewFields) return chosen.source
   warnings.push(
     'the pod gets its role with the node’s, since an injector of a release before web identity is still serving: delete the pod when the rollout is over',
   )

@@ -4,11 +4,17 @@
  * (docs/decisions/0105). So the sidecar requests a hundredth of what the pod's containers request together, and the gate what the
  * scheduler reserves for the app anyway.
  */
+
+import { amountOf, quantityText } from '../resources/quantity.ts'
+import {
+  type ChosenResources,
+  gateResources,
+  type OwnResources,
+  type Resources,
+} from '../resources/resources.ts'
 import type { Pod } from './pod.ts'
-import { amountOf, quantityText } from './quantity.ts'
 import { isOurs } from './reserved.ts'
-import { type ChosenResources, gateResources, type OwnResources, type Resources } from './resources.ts'
-import { containerTotal, podTotal } from './total.ts'
+import { containerTotal, podTotal } from './resource-totals.ts'
 
 /** Share of the pod's request. With half of it a fetch takes more than the permitted half second; twice as much saves only a tenth. */
 const SHARE = 0.01

@@ -1,8 +1,8 @@
 /** Kinds of pods that cannot have a sidecar and their own role. */
 import { SIDECAR_HEALTH_PORT, SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
-import type { Reason } from '../admission/reasons.ts'
 import { isObject, type Json, objectOf } from '../json.ts'
+import type { Reason } from '../reasons.ts'
 import type { Pod } from './pod.ts'
 
 export type Obstacle = { readonly reason: Reason; readonly detail: string }

@@ -60,15 +60,9 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS) {
     body.bytes += bytes
     return true
   }
-  /** First those of the address that uses the fewest bytes; those of one address in the order of their arrival. */
   const serveWaiting = () => {
-    const held = new Map<string, number>()
-    for (const { address, bytes } of bodies) held.set(address, (held.get(address) ?? 0) + bytes)
     const canWait = isAnyJudged(bodies)
-    const inOrder = [...bodies]
-      .filter(({ waiting }) => waiting !== undefined)
-      .sort((a, b) => (held.get(a.address) ?? 0) - (held.get(b.address) ?? 0))
-    for (const body of inOrder) {
+    for (const body of waitingInOrder(bodies)) {
       const { waiting } = body
       if (waiting === undefined) continue
       const taken = take(body, waiting.bytes)
@@ -86,23 +80,17 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS) {
       const body: Body = { address, abort, bytes: 0, waiting: undefined, state: 'arriving' }
       bodies.add(body)
       return {
-        /** False, with nothing taken, where there is no room, or where the body was dropped in favour of another one. */
+        /** Takes bytes. Returns false, and takes none, if there is no room, or if the body was dropped in favour of another one. */
         take: (bytes: number) => take(body, bytes),
         /**
          * Takes the bytes as soon as there is room: a body that is being judged makes room soon. False where this body was dropped,
          * where none is being judged that would make room, or where it takes too long.
          */
         wait(bytes: number) {
-          const { promise, resolve } = Promise.withResolvers<boolean>()
-          if (body.state !== 'arriving' || !isAnyJudged(bodies)) resolve(false)
-          else {
-            const timeout = setTimeout(() => settle(body, false), maxWaitMs)
-            promise.finally(() => clearTimeout(timeout))
-            body.waiting = { bytes, resolve }
-          }
-          return promise
+          if (body.state !== 'arriving' || !isAnyJudged(bodies)) return Promise.resolve(false)
+          return untilSettled(body, bytes, maxWaitMs)
         },
-        /** Marks the body as complete: it is judged within seconds and no longer dropped. False where it already was dropped. */
+        /** Marks the body as complete: it is judged within seconds and no longer dropped. Returns false if it was already dropped. */
         complete() {
           if (body.state !== 'arriving') return false
           body.state = 'whole'
@@ -119,7 +107,24 @@ export function bodyBudget(maxBytes: number, maxWaitMs = MAX_WAIT_MS) {
   }
 }
 
-/** How much the body may take now, and which body must be dropped for more; undefined if only bodies being judged could be. */
+/** First those of the address that uses the fewest bytes; those of one address in the order of their arrival. */
+function waitingInOrder(bodies: ReadonlySet<Body>): readonly Body[] {
+  const held = new Map<string, number>()
+  for (const { address, bytes } of bodies) held.set(address, (held.get(address) ?? 0) + bytes)
+  return [...bodies]
+    .filter(({ waiting }) => waiting !== undefined)
+    .sort((a, b) => (held.get(a.address) ?? 0) - (held.get(b.address) ?? 0))
+}
+
+/** Whether a part of the body was taken; false where it takes too long. */
+function untilSettled(body: Body, bytes: number, maxWaitMs: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const timeout = setTimeout(() => settle(body, false), maxWaitMs)
+  body.waiting = { bytes, resolve }
+  return promise.finally(() => clearTimeout(timeout))
+}
+
+/** How much the body may take now, and which body must be dropped if it needs more; no `victim` if that could only be a body being judged. */
 function roomFor(newcomer: Body, bytes: number, bodies: Iterable<Body>, left: number, maxBytes: number) {
   const held = new Map<string, number>()
   const oldest = new Map<string, Body>()

@@ -1,7 +1,7 @@
 /**
  * Bounds the number of open connections so that one peer cannot lock out the others: any pod of the cluster can reach the
  * port, and the API servers must still get in. A new connection is always accepted, and for it the address with the most
- * inactive connections loses one. Unlike `greatestHolder` of common/connections.ts, this never ends a connection on which a review is being
+ * inactive connections loses one. Unlike `evictFromLargestPeer` of common/connections.ts, this never ends a connection on which a review is being
  * judged, no matter how much its address uses: it may belong to an API server, and its pod would be refused.
  */
 import type { Server } from 'node:http'

@@ -4,19 +4,19 @@ import { Readable } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
-import { type Clock, systemClock } from '../../common/clock.ts'
+import { type SteadyClock, systemClock } from '../../common/clock.ts'
 import { limitPipelining } from '../../common/connections.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import type { Webhook } from '../admission/webhook.ts'
 import type { ServingCertificate } from '../certificates/files.ts'
 import { bodyBudget } from './body-budget.ts'
-import { drained } from './drain.ts'
 import { boundConnections } from './fair-connections.ts'
 import { openConnections } from './open-connections.ts'
 import { pacing } from './pacing.ts'
 import { boundRequestTime } from './request-time.ts'
-import { readBody, reserve } from './review-body.ts'
+import { allocateSharedBuffer, readBody } from './review-body.ts'
+import { drained } from './shutdown.ts'
 
 export type WebhookServer = Awaited<ReturnType<typeof webhookServer>>
 
@@ -43,7 +43,6 @@ const LIMITS: ServerLimits = { bodyBytes: 16 * 1024 * 1024, connections: 1024, r
 const KEEP_ALIVE_MS = 120_000
 /** An API server sends a request after the answer to the previous one; the second is for an answer that is just being sent. */
 const MAX_PIPELINED = 2
-const MONOTONIC: Clock = { ...systemClock, now: () => performance.now() }
 
 const SILENT = { debug() {} }
 
@@ -68,7 +67,7 @@ export function webhookApp(
     if (isDraining()) context.header('Connection', 'close')
   })
   const turns = pacing()
-  reserve(MAX_BODY)
+  allocateSharedBuffer(MAX_BODY)
   const budget = bodyBudget(limits.bodyBytes, limits.roomMs)
   for (const [name, webhook] of Object.entries(webhooks)) {
     app.post(`/${name}`, async function answerReview(context) {
@@ -113,15 +112,14 @@ type ListenOptions = {
   readonly port: number
   readonly hostname?: string
   readonly log?: Logger
-  /** Monotonic. */
-  readonly clock?: Clock
+  readonly clock?: SteadyClock
 }
 
 /** Serves the webhooks over TLS 1.2 or newer, with HTTP/1.1, which API servers use for webhooks. */
 export async function webhookServer(
   webhooks: Webhooks,
   certificate: ServingCertificate,
-  { log, clock = MONOTONIC, ...listen }: ListenOptions,
+  { log, clock = systemClock, ...listen }: ListenOptions,
   limits: ServerLimits = LIMITS,
 ) {
   const ending = new AbortController()
@@ -147,12 +145,12 @@ export async function webhookServer(
   })
   void boundRequestTime(connections, limits.requestMs, clock, ending.signal)
   return {
-    /** The port that is listened on. */
+    /** The port on which it listens. */
     port,
-    /** New handshakes get the new certificate; open connections go on with theirs. */
+    /** Sets the certificate of new handshakes; open connections continue with theirs. */
     setCertificate: (next: ServingCertificate) => server.setSecureContext(tls(next)),
     /**
-     * Goes on answering, with the last answer of each connection, and listens until every connection has ended (drain.ts).
+     * Goes on answering, with the last answer of each connection, and listens until every connection has ended (shutdown.ts).
      *
      * @param acceptMs time for the endpoint to leave the Service everywhere; 0 by default: it has left
      */

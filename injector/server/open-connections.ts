@@ -2,7 +2,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import type { Clock } from '../../common/clock.ts'
+import type { SteadyClock } from '../../common/clock.ts'
 
 export type OpenConnection = {
   readonly socket: TLSSocket
@@ -19,19 +19,19 @@ export type OpenConnection = {
 export type OpenConnections = ReturnType<typeof openConnections>
 
 /** @param server an HTTPS server that has no connection yet */
-export function openConnections(server: Server, clock: Pick<Clock, 'now'>) {
+export function openConnections(server: Server, clock: Pick<SteadyClock, 'monotonic'>) {
   const accepted = new Set<Socket>()
   const secure = new Map<Socket, OpenConnection>()
   let lastAccepted = Number.NEGATIVE_INFINITY
   server.on('connection', (socket: Socket) => {
-    lastAccepted = clock.now()
+    lastAccepted = clock.monotonic()
     accepted.add(socket)
     socket.once('close', () => accepted.delete(socket))
   })
   server.on('secureConnection', (socket: TLSSocket) => {
     secure.set(socket, {
       socket,
-      since: clock.now(),
+      since: clock.monotonic(),
       underWay: new Set(),
       isUsed: false,
       bytesBefore: 0,

@@ -3,7 +3,7 @@
  * was opened, but Go's transport opens more connections than it uses and keeps the others for later. If we closed such a connection
  * after ten seconds, the first review on it could find it closed, and under `failurePolicy: Fail` its pod would be refused.
  */
-import { type Clock, pause } from '../../common/clock.ts'
+import { pause, type SteadyClock } from '../../common/clock.ts'
 import { isIdle, type OpenConnection, type OpenConnections } from './open-connections.ts'
 
 /** Milliseconds between checks: a connection may end this much later than its time. */
@@ -18,12 +18,12 @@ const TOO_LATE = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-L
 export async function boundRequestTime(
   connections: OpenConnections,
   maxMs: number,
-  clock: Clock,
+  clock: SteadyClock,
   signal: AbortSignal,
 ): Promise<void> {
   const begun = new WeakMap<OpenConnection, { readonly at: number; readonly bytesBefore: number }>()
   while (!signal.aborted) {
-    const now = clock.now()
+    const now = clock.monotonic()
     for (const connection of connections.secure()) {
       const { socket, bytesBefore } = connection
       if (!isArriving(connection)) {

@@ -1,10 +1,10 @@
 /** Reads the bodies of reviews within two bounds: on each body, and on all bodies in the process. */
 import type { Readable } from 'node:stream'
-import type { BodyBudget } from './body-budget.ts'
+import type { BodyBudget, Share } from './body-budget.ts'
 import { type Pace, type Pacing, pacing } from './pacing.ts'
 
 const NOTHING = Buffer.alloc(0)
-/** As large as the largest body so far; {@link reserve} gives it its final size. */
+/** As large as the largest body so far; {@link allocateSharedBuffer} gives it its final size. */
 let shared = NOTHING
 
 /**
@@ -12,7 +12,7 @@ let shared = NOTHING
  * each body fragments the C library's heap, and a process that has read a hundred thousand bodies would hold twice the memory it
  * uses.
  */
-export class Body {
+class Body {
   readonly length: number
   #parts: readonly Buffer[]
 
@@ -42,17 +42,18 @@ export class Body {
 }
 
 /** Allocates the shared buffer once, for bodies of up to this many bytes. */
-export function reserve(bytes: number): void {
+export function allocateSharedBuffer(bytes: number): void {
   if (shared.length < bytes) shared = Buffer.allocUnsafeSlow(bytes)
 }
 
 /** Only one in a thousand reviews is larger; up to this size a body arrives in one read of the socket. */
 const LARGE = 64 * 1024
 
+type BodyProblem = 'too-large' | 'no-budget'
 type BodyResult =
   /** The bytes count against the budget until the caller calls `release`, after which the body is empty. */
   | { readonly ok: true; readonly body: Body; readonly release: () => void }
-  | { readonly ok: false; readonly problem: 'too-large' | 'no-budget' }
+  | { readonly ok: false; readonly problem: BodyProblem }
 
 /**
  * Reads a body. Bytes are counted as they arrive, not as they are announced: otherwise eight idle connections that each announce
@@ -75,7 +76,7 @@ export async function readBody(
   turns: Pacing = pacing(),
 ): Promise<BodyResult> {
   if (announced > max) return { ok: false, problem: 'too-large' }
-  const { promise: ended, resolve, reject } = Promise.withResolvers<BodyResult['ok'] | BodyProblem>()
+  const { promise: ended, resolve, reject } = Promise.withResolvers<BodyProblem | undefined>()
   const chunks: Buffer[] = []
   let [bytes, isOver] = [0, false]
   let pace: Pace | undefined
@@ -102,21 +103,14 @@ export async function readBody(
       resume()
     }, reject)
   }
-  const onEnd = () => resolve(share.complete() ? true : 'no-budget')
+  const onEnd = () => resolve(share.complete() ? undefined : 'no-budget')
   const onClose = () => reject(new Error('the client went away'))
   body.on('data', onData).once('end', onEnd).once('error', reject).once('close', onClose)
   try {
     const problem = await ended
-    if (problem === true) {
-      const whole = new Body([...chunks])
-      const release = () => {
-        share.release()
-        whole.clear()
-      }
-      return { ok: true, body: whole, release }
-    }
+    if (problem === undefined) return kept([...chunks], share)
     share.release()
-    return { ok: false, problem: problem as BodyProblem }
+    return { ok: false, problem }
   } catch (error) {
     share.release()
     throw error
@@ -130,4 +124,11 @@ export async function readBody(
   }
 }
 
-type BodyProblem = (BodyResult & { readonly ok: false })['problem']
+function kept(parts: readonly Buffer[], share: Share): BodyResult {
+  const body = new Body(parts)
+  const release = () => {
+    share.release()
+    body.clear()
+  }
+  return { ok: true, body, release }
+}

@@ -3,6 +3,7 @@
  * does this; of two patches one fails its `test`, so nothing happens twice.
  */
 
+import { every } from '../../common/clock.ts'
 import type { Deps } from '../../common/deps.ts'
 import { messageOf } from '../../common/errors.ts'
 import { KubeError } from '../../common/kube/client.ts'
@@ -21,32 +22,19 @@ type GuardPlace = { readonly namespace: string; readonly selector: string }
 
 /** @param key of the taint, whatever its value and effects */
 export function removeStartupTaint(deps: Deps, key: string, guard: GuardPlace) {
-  const { kube, clock, log, signal } = deps
   const nodes = new Map<string, TaintedNode>()
-  // By node and uid: a cluster has thousands of nodes, each with one guard, or two during its replacement.
-  const guards = new Map<string, Map<string, GuardPod>>()
+  const guards = knownGuards()
   const underWay = new Set<string>()
   let removed = 0
 
   const consider = async (node: TaintedNode | undefined) => {
-    if (node === undefined || underWay.has(node.name)) return
-    if (!isGuarded(node, guards.get(node.name)?.values() ?? [])) return
+    if (node === undefined || underWay.has(node.name) || !isGuarded(node, guards.of(node.name))) return
     underWay.add(node.name)
-    try {
-      await kube.send('PATCH', `/api/v1/nodes/${node.name}`, untaint(node, key))
-      removed++
-      nodes.delete(node.name)
-      log.info('startup taint removed, the node is guarded', { node: node.name })
-    } catch (error) {
-      // 422: a `test` failed because the taints have changed; 404: the node is gone. The watch will show either in a moment.
-      const passes = error instanceof KubeError && (error.status === 422 || error.status === 404)
-      log[passes ? 'debug' : 'warn']('startup taint not removed', {
-        node: node.name,
-        error: messageOf(error),
-      })
-    } finally {
-      underWay.delete(node.name)
-    }
+    const isFree = await hasRemoved(node, key, deps)
+    underWay.delete(node.name)
+    if (!isFree) return
+    removed++
+    nodes.delete(node.name)
   }
   const considerAll = () => {
     for (const node of nodes.values()) void consider(node)
@@ -54,10 +42,6 @@ export function removeStartupTaint(deps: Deps, key: string, guard: GuardPlace) {
   const putNode = (node: TaintedNode) => {
     if (node.taints.some((taint) => taint.key === key)) nodes.set(node.name, node)
     else nodes.delete(node.name)
-  }
-  const putGuard = (guard: GuardPod) => {
-    const ofNode = guards.get(guard.node) ?? new Map<string, GuardPod>()
-    guards.set(guard.node, ofNode.set(guard.uid, guard))
   }
   const ofNodes: Sink<TaintedNode> = {
     project: taintedNode,
@@ -76,30 +60,56 @@ export function removeStartupTaint(deps: Deps, key: string, guard: GuardPlace) {
     project: guardPod,
     replace(all) {
       guards.clear()
-      for (const guard of all) putGuard(guard)
+      for (const guard of all) guards.put(guard)
       considerAll()
     },
     upsert(guard) {
-      putGuard(guard)
+      guards.put(guard)
       void consider(nodes.get(guard.node))
     },
-    remove({ node, uid }) {
-      const ofNode = guards.get(node)
-      if (ofNode?.delete(uid) && ofNode.size === 0) guards.delete(node)
-    },
+    remove: guards.remove,
   }
   reflect({ path: '/api/v1/nodes', query: {}, sink: ofNodes, page: PAGE }, deps)
   const query = { labelSelector: guard.selector }
   reflect({ path: `/api/v1/namespaces/${guard.namespace}/pods`, query, sink: ofGuards, page: PAGE }, deps)
-  const sweep = () => {
-    if (signal.aborted) return
-    considerAll()
-    clock.after(SWEEP_MS, sweep)
-  }
-  clock.after(SWEEP_MS, sweep)
+  every(deps.clock, SWEEP_MS, deps.signal, considerAll)
   return {
     /** Number of nodes that have the taint now. */
     tainted: () => nodes.size,
     removed: () => removed,
+  }
+}
+
+/** Whether the taint could be removed; never rejects. */
+async function hasRemoved(node: TaintedNode, key: string, { kube, log }: Deps<'send'>): Promise<boolean> {
+  try {
+    await kube.send('PATCH', `/api/v1/nodes/${node.name}`, untaint(node, key))
+    log.info('startup taint removed, the node is guarded', { node: node.name })
+    return true
+  } catch (error) {
+    // 422: a `test` failed because the taints have changed; 404: the node is gone. The watch will show either in a moment.
+    const passes = error instanceof KubeError && (error.status === 422 || error.status === 404)
+    log[passes ? 'debug' : 'warn']('startup taint not removed', {
+      node: node.name,
+      error: messageOf(error),
+    })
+    return false
+  }
+}
+
+/** By node and uid: a cluster has thousands of nodes, each with one guard, or two during its replacement. */
+function knownGuards() {
+  const byNode = new Map<string, Map<string, GuardPod>>()
+  return {
+    of: (node: string) => byNode.get(node)?.values() ?? [],
+    put(guard: GuardPod) {
+      const ofNode = byNode.get(guard.node) ?? new Map<string, GuardPod>()
+      byNode.set(guard.node, ofNode.set(guard.uid, guard))
+    },
+    remove({ node, uid }: GuardPod) {
+      const ofNode = byNode.get(node)
+      if (ofNode?.delete(uid) && ofNode.size === 0) byNode.delete(node)
+    },
+    clear: () => byNode.clear(),
   }
 }

@@ -1,21 +1,20 @@
 /** Warns whoever applies a service account whose pods will be refused because of its annotations. */
 import { injectionMode } from '../../common/keys.ts'
-import type { WholeObject } from '../admission/review.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { metadataOf, nameOf, objectOf } from '../json.ts'
 import { accountName, accountRole } from '../pod/account.ts'
 import { admittedIdentity } from '../pod/identity.ts'
 import type { Namespace } from '../pod/namespace.ts'
 
-/** @param whole the service account */
+/** @param object the service account */
 export function accountWarnings(
-  whole: WholeObject,
+  object: unknown,
   namespace: Namespace,
   settings: InjectionSettings,
 ): string[] {
-  if (!whole.isRead || injectionMode(namespace.labels) === undefined) return []
-  const annotations = objectOf(metadataOf(whole.object).annotations) as Readonly<Record<string, string>>
-  const account = { namespace: namespace.name, name: nameOf(whole.object), annotations }
+  if (injectionMode(namespace.labels) === undefined) return []
+  const annotations = objectOf(metadataOf(object).annotations) as Readonly<Record<string, string>>
+  const account = { namespace: namespace.name, name: nameOf(object), annotations }
   if (accountRole(account, settings.serviceAccountKey) === undefined) return []
   const identity = admittedIdentity({}, namespace, settings, account)
   return identity.ok

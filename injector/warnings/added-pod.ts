@@ -2,10 +2,10 @@
 import { GATE_CONTAINER, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import type { Json } from '../json.ts'
 import type { Container, Pod } from '../pod/pod.ts'
-import { quantityText, type ResourceName } from '../pod/quantity.ts'
 import { isOurs, ownContainer } from '../pod/reserved.ts'
-import type { OwnResources, Resources } from '../pod/resources.ts'
-import { amountIn } from '../pod/total.ts'
+import { amountIn } from '../pod/resource-totals.ts'
+import { quantityText, type ResourceName } from '../resources/quantity.ts'
+import type { OwnResources, Resources } from '../resources/resources.ts'
 
 export type AddedPod = ReturnType<typeof addedPod>
 

@@ -4,8 +4,8 @@
  */
 import { SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
-import { isMeshContainer } from '../patch/mesh.ts'
 import { ENDPOINT_ENV, isContainerVariable, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
+import { isMeshContainer } from '../pod/mesh.ts'
 import type { Container, EnvVar, Pod } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { RedirectMode } from '../settings.ts'

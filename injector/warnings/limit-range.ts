@@ -1,9 +1,15 @@
 /** Finds LimitRanges that our containers violate, by the rules of the admission plugin LimitRanger (plugin/pkg/admission/limitranger). */
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { type JsonObject, nameOf, objectOf, objectsOf } from '../json.ts'
-import { amountOf, plainNumber, quantityText, RESOURCE_NAMES, type ResourceName } from '../pod/quantity.ts'
-import type { OwnResources, Resources } from '../pod/resources.ts'
-import { amountIn, podTotal } from '../pod/total.ts'
+import { amountIn, podTotal } from '../pod/resource-totals.ts'
+import {
+  amountOf,
+  plainNumber,
+  quantityText,
+  RESOURCE_NAMES,
+  type ResourceName,
+} from '../resources/quantity.ts'
+import type { OwnResources, Resources } from '../resources/resources.ts'
 import type { AddedPod } from './added-pod.ts'
 
 type AnnotatedWith = (annotation: string) => OwnResources | undefined

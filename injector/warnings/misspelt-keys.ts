@@ -7,7 +7,7 @@ import { quote } from '../../common/role.ts'
 import { editDistance } from './edit-distance.ts'
 import { type Form, type OwnKey, ownKeys, type Place, partsOf } from './own-keys.ts'
 
-export type Marked = {
+export type TextMetadata = {
   readonly annotations: Readonly<Record<string, string>>
   readonly labels: Readonly<Record<string, string>>
 }
@@ -34,7 +34,7 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
  *
  * @param roleKey the configured key of the role annotation; kube2iam's own is left alone beside it
  */
-export function misspeltKeys({ annotations, labels }: Marked, place: Place, roleKey: string): string[] {
+export function misspeltKeys({ annotations, labels }: TextMetadata, place: Place, roleKey: string): string[] {
   const known = ownKeys(roleKey)
   const isNear = nearPrefixes(known)
   const warnings: string[] = []

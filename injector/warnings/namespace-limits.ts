@@ -5,14 +5,14 @@ import type { Kube } from '../../common/kube/client.ts'
 import type { Logger } from '../../common/log.ts'
 import { type JsonObject, objectOf, objectsOf } from '../json.ts'
 import { kubeProblem } from '../kubernetes/access.ts'
-import { isNamespaceName } from '../kubernetes/namespace-lookup.ts'
+import { isNamespaceName } from '../kubernetes/names.ts'
 
 export type NamespaceLimits = {
   readonly limitRanges: readonly JsonObject[]
   readonly quotas: readonly JsonObject[]
 }
 
-/** Never rejects: where a list cannot be read, it is empty and there is no warning. */
+/** Reads the limits of a namespace. Never rejects: a list that cannot be read is empty, and causes no warning. */
 export type LimitsLookup = (namespace: string) => Promise<NamespaceLimits>
 
 export const NO_LIMITS: NamespaceLimits = { limitRanges: [], quotas: [] }

@@ -7,8 +7,8 @@ import { BlockList, isIP, isIPv6 } from 'node:net'
 /** `address`: for all clients. `network`: for those that understand networks. */
 type Excepted = 'address' | 'network' | undefined
 
-/** How a list makes an exception of an address and port; undefined if it does not. */
-export function exceptedBy(list: string, address: string, port: number): Excepted {
+/** For which clients a list has an exception for an address and port; undefined if it has none. */
+export function proxyException(list: string, address: string, port: number): Excepted {
   const entries = list.split(/[\s,]+/).filter((entry) => entry !== '')
   if (entries.some((entry) => isNamed(entry, address, port))) return 'address'
   return entries.some((entry) => isWithin(entry, address)) ? 'network' : undefined

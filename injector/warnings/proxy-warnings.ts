@@ -4,12 +4,12 @@
  */
 import { METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
 import { quote } from '../../common/role.ts'
-import { isMeshContainer } from '../patch/mesh.ts'
 import { ENDPOINT_ENV } from '../pod/endpoint.ts'
+import { isMeshContainer } from '../pod/mesh.ts'
 import type { Container, EnvVar, Pod } from '../pod/pod.ts'
 import { isOurs } from '../pod/reserved.ts'
 import type { RedirectMode } from '../settings.ts'
-import { exceptedBy } from './no-proxy.ts'
+import { proxyException } from './no-proxy.ts'
 
 /** Without `HTTPS_PROXY`: requests for metadata use plain HTTP. */
 const PROXIES = ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy']
@@ -47,7 +47,7 @@ function proxyWarning({ name, env, envFrom }: Container, redirect: RedirectMode)
   if (exceptions.some(isUnseen) || (exceptions.length === 0 && envFrom !== undefined)) return []
   const { host, port } = metadataEndpoint(byName, redirect)
   // Clients differ in which of the two spellings counts, so each must have it.
-  const found = exceptions.map(({ value = '' }) => exceptedBy(value, host, port))
+  const found = exceptions.map(({ value = '' }) => proxyException(value, host, port))
   const sets = `container ${quote(name)} sets ${proxies.join(', ')}`
   if (found.length === 0 || found.includes(undefined))
     return [`${sets} without ${host} in NO_PROXY, so its AWS SDK may ask the proxy for the pod's credentials`]

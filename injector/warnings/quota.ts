@@ -2,8 +2,8 @@
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { isObject, type JsonObject, nameOf, objectOf } from '../json.ts'
 import type { Pod } from '../pod/pod.ts'
-import { amountOf, quantityText, type ResourceName } from '../pod/quantity.ts'
-import { type Kind, podTotal } from '../pod/total.ts'
+import { type Kind, podTotal } from '../pod/resource-totals.ts'
+import { amountOf, quantityText, type ResourceName } from '../resources/quantity.ts'
 import type { AddedPod } from './added-pod.ts'
 
 const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
@@ -16,7 +16,7 @@ const COUNTED: Readonly<Record<string, readonly [Kind, ResourceName]>> = {
 }
 
 /**
- * Only quotas with room for the pod without our containers: the others are known to people.
+ * Reports only quotas with room for the pod without our containers: people know the others without us.
  *
  * @returns clauses, with the remedy; `isNever`: not even an empty namespace would have room
  */

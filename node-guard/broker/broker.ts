@@ -10,11 +10,11 @@ import { type SigningKeys, signingKeys } from './authenticate/keys.ts'
 import { tokenVerifier } from './authenticate/verify.ts'
 import { webIdentityChecker } from './authenticate/web-identity.ts'
 import { type Authorizer, authorizer } from './authorize/authorize.ts'
+import { type Assumers, assumersOf } from './aws/assumers.ts'
 import { stsProblem } from './aws/explain.ts'
-import { type Issuers, issuersOf } from './aws/issuers.ts'
 import type { stsClient, webIdentityClient } from './aws/sts-client.ts'
 import type { Imds } from './instance/imds.ts'
-import { metadata } from './instance/snapshot.ts'
+import { metadataSnapshot } from './instance/snapshot.ts'
 import { writeHostPodsOnChange } from './kubernetes/host-pods.ts'
 import { limitedReader } from './kubernetes/limited-reader.ts'
 import { liveReads } from './kubernetes/live-reads.ts'
@@ -79,22 +79,22 @@ export function createBroker(
   const known = { verify, pods, reads, clock, nodeName, roleKey, ownAddresses: settings.listen }
   const authenticate = authenticator({ ...known, onRefused, onRejected })
 
-  const issuers = issuersOf({ ...settings, region }, { ...running, ...deps }, (outcome) =>
+  const assumers = assumersOf({ ...settings, region }, { ...running, ...deps }, (outcome) =>
     metrics.stsCalls.inc({ outcome }),
   )
   const policy = authorizer({
-    ...{ namespaces, reads, accounts, roles: issuers.roles, onRefused },
+    ...{ namespaces, reads, accounts, roles: assumers.roles, onRefused },
     settings: entitlementSettings(settings),
     whyUnguarded: () => whyUnguarded(stateDir, clock.now()),
   })
   const queue = stsQueue({ perSecond, concurrency }, clock)
   const sessions = sessionStore({
-    ...{ scope: settings.sessionScope, assume: issuers.assume, queue, clock },
-    holds: (grant) => isStillGranted(grant, pods, policy),
+    ...{ scope: settings.sessionScope, assume: assumers.assume, queue, clock },
+    isStillValid: (grant) => isStillGranted(grant, pods, policy),
     explain: (failure, thrown, context) =>
       stsProblem(failure, thrown, {
         ...context,
-        callerArn: issuers.callerArn(),
+        callerArn: assumers.callerArn(),
         federation: { issuer: keys.current()?.issuer, audience: settings.webIdentityAudience },
       }),
     on: {
@@ -103,9 +103,9 @@ export function createBroker(
       cache: (outcome) => metrics.cache.inc({ outcome }),
     },
   })
-  const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, learn: accounts?.learn })
-  const snapshot = metadata(imds, { allowed: settings.metadataAllow, region }, running)
-  judgeAnewOnChange({ pods, namespaces, accounts, issuers }, sessions, warm)
+  const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, load: accounts?.load })
+  const snapshot = metadataSnapshot(imds, { allowed: settings.metadataAllow, region }, running)
+  reviewOnChange({ pods, namespaces, accounts, assumers }, sessions, warm)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
   writeHostPodsOnChange({ pods, podsSynced: watches.podsSynced, settings }, running)
 
@@ -115,7 +115,7 @@ export function createBroker(
       checkWebIdentity: webIdentityChecker(keys, settings.webIdentityAudience, clock, nodeName),
     }),
     /** A code and a sentence while it cannot answer yet, or undefined. */
-    whyNotReady: () => whyNotReady(keys, watches, issuers),
+    whyNotReady: () => whyNotReady(keys, watches, assumers),
     observed: {
       pods: pods.size,
       sessions: sessions.size,
@@ -147,13 +147,13 @@ function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'enti
   }
 }
 
-/** Whenever something changes on which decisions depend, the affected grants are checked again. */
-function judgeAnewOnChange(
+/** Reviews the affected grants whenever something changes on which decisions depend. */
+function reviewOnChange(
   on: {
     readonly pods: Pods
     readonly namespaces: Namespaces
     readonly accounts: ServiceAccounts | undefined
-    readonly issuers: Issuers
+    readonly assumers: Assumers
   },
   sessions: Sessions,
   warm: WarmUp,
@@ -179,13 +179,13 @@ function judgeAnewOnChange(
     sessions.review(() => true)
     warm.all()
   }
-  on.issuers.start(onKnown)
+  on.assumers.start(onKnown)
 }
 
-function whyNotReady(keys: SigningKeys, watches: ClusterWatches, issuers: Issuers): NotReady | undefined {
+function whyNotReady(keys: SigningKeys, watches: ClusterWatches, assumers: Assumers): NotReady | undefined {
   if (!keys.current())
     return { code: 'keys-unknown', detail: 'the API server’s token signing keys are not known' }
   const unsynced = watches.unsynced()
   if (unsynced) return { code: 'watch-not-synced', detail: `the first list of ${unsynced} has not arrived` }
-  return issuers.whyUnknown()
+  return assumers.whyUnknown()
 }

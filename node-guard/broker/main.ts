@@ -10,7 +10,7 @@ import { settingsOrExit } from '../../common/settings.ts'
 import { VERSION } from '../../common/version.ts'
 import { imdsClient, imdsEndpoint } from './instance/imds.ts'
 import { startBroker } from './serve.ts'
-import { ANSWERING_MS } from './server/end.ts'
+import { ANSWERING_MS } from './server/shutdown.ts'
 import { BROKER_SETTINGS, conflicts } from './settings.ts'
 
 const TITLE = 'pod2iam broker'
@@ -44,14 +44,14 @@ async function main(): Promise<void> {
   log.info('starting', { version: VERSION, node: settings.nodeName })
   const broker = startBroker(settings, deps, process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION)
   onTerminate(broker.stop, ANSWERING_MS + 500)
-  sparePages()
+  disableOptimizingCompilers()
 }
 
 /**
  * Most of the memory of a loaded broker is machine code and data of V8's optimizing compilers: 36 MiB without them, 75 with
  * them after 20,000 requests (README.md). Without them it handles two thousand requests per second, and a node has one in ten seconds.
  */
-function sparePages(): void {
+function disableOptimizingCompilers(): void {
   setFlagsFromString('--no-opt')
   setFlagsFromString('--no-maglev')
 }

@@ -1,6 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import { showBuild } from '../../common/build-gauge.ts'
-import { countLostLines } from '../../common/log-counter.ts'
+import { registerBuildInfo } from '../../common/build-gauge.ts'
+import { registerLostLines } from '../../common/log-counter.ts'
 import { PROBLEMS } from '../../common/protocol.ts'
 import { VERSION } from '../../common/version.ts'
 import type { StsFailure } from './aws/classify.ts'
@@ -25,14 +25,14 @@ export type Observed = {
   readonly soonestExpiry: () => number | undefined
   readonly overdue: () => number
   readonly waitingForSts: () => number
-  /** Seconds since the API server last said something, by watch. */
+  /** Seconds since the API server last sent something, by watch. */
   readonly watchAges: () => Readonly<Record<string, number>>
   /** Objects too large to be read, by watch. */
   readonly leftOut: () => Readonly<Record<string, number>>
   readonly listeners: () => number
 }
 
-/** What holds this broker to some roles, from its settings. */
+/** The settings that restrict this broker to certain roles. */
 type RoleRestrictions = Pick<BrokerSettings, 'namespaceRestrictions' | 'permittedRoles'>
 
 export type BrokerMetrics = ReturnType<typeof brokerMetrics>
@@ -62,8 +62,8 @@ export function brokerMetrics() {
     { version: VERSION },
     1,
   )
-  showBuild(registry, 'broker')
-  countLostLines(registry, 'pod2iam_broker_log_lines_lost_total')
+  registerBuildInfo(registry, 'broker')
+  registerLostLines(registry, 'pod2iam_broker_log_lines_lost_total')
   // So that the rate of an event that has not happened yet is 0 instead of absent, and its first occurrence counts.
   for (const code of Object.keys(PROBLEMS)) requests.inc({ path: 'credentials', code }, 0)
   for (const outcome of Object.keys(OUTCOMES)) stsCalls.inc({ outcome }, 0)

@@ -1,5 +1,5 @@
 /** The broker as a process serves it: its listeners, its health and its metrics. */
-import { whyNotUnderstood } from '../../common/firewall-state.ts'
+import { whyUnreadable } from '../../common/firewall-state.ts'
 import { healthServer, type Readiness, serveHealth } from '../../common/health.ts'
 import { type BrokerDeps, createBroker } from './broker.ts'
 import { refreshSeconds } from './instance/metadata.ts'
@@ -38,7 +38,7 @@ export function startBroker(settings: BrokerSettings, deps: BrokerDeps, environm
   const stopHealth = serveHealth(health, settings.healthPort, log)
   // Once at the start, not with each refusal: no pod of this node will get anything.
   if (settings.requireFirewall)
-    void whyNotUnderstood(settings.stateDir).then((detail) => {
+    void whyUnreadable(settings.stateDir).then((detail) => {
       if (detail !== undefined)
         log.error('the firewall is of another release', { code: 'node-unguarded', detail })
     })

@@ -5,7 +5,7 @@ import { CREDENTIALS_PATH, WEB_IDENTITY_HEADER } from '../../common/protocol.ts'
 import { VERSION } from '../../common/version.ts'
 import { AnswerError, get } from '../http/get.ts'
 
-/** What came of asking. */
+/** The broker's answer, or why there is none. */
 export type Reply =
   | {
       readonly kind: 'answer'
@@ -26,7 +26,7 @@ export type BrokerClient = (path: string) => Promise<Reply>
 type BrokerOptions = {
   /** Base URLs, `http://host:port`. */
   readonly urls: readonly string[]
-  /** Called with the broker's release, at first and whenever it is another one. */
+  /** Called with the broker's release, with the first answer and whenever it has changed. */
   readonly onRelease?: (release: string) => void
   /** Reads the projected service-account token, again for every request: the kubelet renews it. */
   readonly readToken: () => string
@@ -49,7 +49,7 @@ const MAX_ANSWER = 256 * 1024
 /**
  * A client for the broker. Never rejects. The address that answered last is asked first.
  *
- * An HTTP status of any kind is an answer; only an address that gives none is passed over.
+ * An HTTP status of any kind is an answer; only after an address that gives none the next one is tried.
  */
 export function brokerClient({
   urls,

@@ -1,4 +1,4 @@
-/** What an answer of the broker to `/v1/credentials` means for this pod. */
+/** Determines what an answer of the broker to `/v1/credentials` means for this pod. */
 import { isProblemCode, PROBLEMS } from '../../common/protocol.ts'
 import { VERSION } from '../../common/version.ts'
 import { type Credentials, parseCredentials } from '../credentials/credentials.ts'
@@ -16,11 +16,11 @@ export type Outcome =
       readonly retryAfter: number | undefined
     }
 
-/** Longest sentence taken over from an answer. */
+/** Longest sentence taken from an answer, characters. */
 const MAX_DETAIL = 1000
 
 /**
- * Judges a reply. Whatever is not understood is a `retry`: a broker newer than this sidecar may know more codes.
+ * The outcome of a reply. Whatever is not understood is a `retry`: a broker newer than this sidecar may know more codes.
  *
  * @param now wall clock, milliseconds
  */
@@ -48,8 +48,8 @@ function problemOutcome(reply: Answer, now: number): Outcome {
 }
 
 /**
- * What an answer means whose code this release does not have. Brokers say a code with every refusal, but for a path that they do
- * not have: those of 0.1.0 say nothing more than 404 there.
+ * Explains an answer whose code this release does not know. Every refusal of a broker has a code, except for a path that it does not
+ * have: brokers of 0.1.0 answer only 404 there.
  */
 function notUnderstood(status: number, code: unknown, detail: string | undefined) {
   if (code === undefined && status === 404)

@@ -1,8 +1,8 @@
 import type { Reply } from './client.ts'
 
 /**
- * What the broker knows of the pod itself: `leaves`, it is being deleted or gone; `stays`; or `unknown`, because the broker is away,
- * does not know, or is of a release that has no such route.
+ * What the broker knows about the pod itself: `leaves`, it is being deleted; `stays`; or `unknown`, because the broker does not
+ * answer, does not know the pod, or is of a release without this route.
  */
 export type PodState = 'stays' | 'leaves' | 'unknown'
 

@@ -8,7 +8,7 @@ import { repeat } from '../repeat.ts'
 import type { Reply } from './client.ts'
 
 const SECOND = 1000
-/** How long a snapshot is good without a word of the broker (`Cache-Control: max-age`): most of it never changes. */
+/** How long a snapshot is valid if the broker does not say (`Cache-Control: max-age`): most of it never changes. */
 const DEFAULT_AGE = 300 * SECOND
 const [MIN_AGE, MAX_AGE] = [5 * SECOND, 3600 * SECOND]
 const RETRY = { base: SECOND / 2, cap: 60 * SECOND }
@@ -47,7 +47,7 @@ function printed(value: unknown): string | undefined {
   return JSON.stringify(value, null, 2).replace(/^( +"(?:[^"\\]|\\.)*"):/gm, '$1 :')
 }
 
-/** How long the broker says a snapshot is good, milliseconds, within bounds: `events/` and `spot/` want it short. */
+/** How long a snapshot is valid according to the broker, milliseconds, within bounds: short with `events/` and `spot/`. */
 function snapshotAge(cacheControl: string | undefined): number {
   const seconds = /(?:^|[\s,])max-age=(\d{1,9})/i.exec(cacheControl ?? '')?.[1]
   if (seconds === undefined) return DEFAULT_AGE

@@ -10,7 +10,7 @@ import type { SteadyClock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import { SessionTokens } from '../imds/tokens.ts'
-import { type Repeated, repeat } from '../repeat.ts'
+import { type Loop, repeat } from '../repeat.ts'
 
 const ROTATE_MS = 3_600_000
 const RETRY_MS = 5000
@@ -23,7 +23,7 @@ type ContainerSecret = {
   /** Why the file is not written yet, a sentence; undefined once it is. */
   readonly problem: () => string | undefined
   /** Writes the file at once, and again every hour. */
-  readonly start: () => Repeated
+  readonly start: () => Loop
 }
 
 type Options = {

@@ -16,7 +16,7 @@ export type Credentials = {
   readonly expiration: number
 }
 
-/** Less than this is not handed out any more, milliseconds. */
+/** Credentials that expire sooner are not handed out, milliseconds. */
 export const MIN_LIFE_MS = 60_000
 
 type CredentialsResult = { readonly ok: true; readonly credentials: Credentials } | Failed

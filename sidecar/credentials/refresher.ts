@@ -4,7 +4,7 @@ import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
 import { imdsTime } from '../../common/protocol.ts'
 import type { Outcome } from '../broker/outcome.ts'
-import { type Repeated, repeat } from '../repeat.ts'
+import { type Loop, repeat } from '../repeat.ts'
 import { refreshDelay, retryDelay } from './schedule.ts'
 import type { CredentialStore } from './store.ts'
 
@@ -20,8 +20,8 @@ type RefresherOptions = {
   readonly onOutcome?: (outcome: Outcome) => void
 }
 
-/** Asks at once, then at half of the lifetime; after failures with back-off. Logs every change of state, once. */
-export function startRefresher(options: RefresherOptions): Repeated {
+/** Asks the broker at once, then at half of the lifetime; after failures with back-off. Logs every change of state once. */
+export function startRefresher(options: RefresherOptions): Loop {
   const { ask, store, clock, log, random = Math.random, onOutcome = () => {} } = options
   let failures = 0
   let previous: Outcome | undefined
@@ -53,7 +53,7 @@ function sameOutcome(a: Outcome, b: Outcome | undefined): boolean {
   return a.kind === b.kind && a.code === b.code
 }
 
-/** @param holding whether the store has living credentials */
+/** @param on `holding`: whether the store has valid credentials */
 function logOutcome(log: Logger, outcome: Outcome, on: { isNew: boolean; holding: boolean }): void {
   const { isNew, holding } = on
   if (outcome.kind === 'credentials') {

@@ -30,7 +30,7 @@ type Backoff = { readonly base: number; readonly cap: number; readonly maxRetryA
 const BACKOFF = {
   /** Nothing to hand out: an application is waiting for its start, and the broker is on this node. */
   waiting: { base: 100, cap: 5 * SECOND, maxRetryAfter: 15 * SECOND },
-  /** Credentials live: half an hour is left to get new ones. */
+  /** There are valid credentials: half an hour is left to get new ones. */
   stable: { base: SECOND, cap: 30 * SECOND, maxRetryAfter: MINUTE },
   /** A person has to change something; the broker's own negative cache spares STS. */
   refused: { base: 5 * SECOND, cap: 5 * MINUTE, maxRetryAfter: 5 * MINUTE },
@@ -42,7 +42,7 @@ const BACKOFF = {
  * After anything but credentials: exponential with jitter, by class; a `Retry-After` is honoured up to a bound.
  *
  * @param failures how many answers of this kind came in a row, from 1
- * @param holding whether living credentials are held
+ * @param holding whether the store has valid credentials
  * @param random from 0 to 1
  * @returns milliseconds to wait
  */

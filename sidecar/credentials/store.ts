@@ -7,7 +7,7 @@ import { type Credentials, MIN_LIFE_MS } from './credentials.ts'
 /** What a request for credentials finds. */
 export type View =
   | { readonly kind: 'valid'; readonly credentials: Credentials; readonly remaining: number }
-  /** The broker refused; `at` is when, wall clock in milliseconds. `role` is the name to list. */
+  /** The broker refused; `at` is when, wall clock in milliseconds. */
   | { readonly kind: 'refused'; readonly code: string; readonly detail: string; readonly at: number }
   | { readonly kind: 'none' }
   | { readonly kind: 'unavailable'; readonly code: string; readonly detail: string }
@@ -20,8 +20,8 @@ type Held = { readonly credentials: Credentials; readonly received: number; read
 /**
  * Holds the last credentials and the broker's last answer.
  *
- * Credentials that live are handed out whatever the broker said since (static stability): the session they are of
- * exists until it expires. Less than a minute of life is none: SDKs stretch a short or past expiry by minutes.
+ * Valid credentials are handed out whatever the broker has answered since (static stability): their session exists until it
+ * expires. With less than a minute left they count as expired, since SDKs extend a short or past expiry by minutes.
  */
 export class CredentialStore {
   readonly #clock: SteadyClock
@@ -36,7 +36,7 @@ export class CredentialStore {
     this.#clock = clock
   }
 
-  /** Takes in what the broker answered. */
+  /** Records what the broker answered. */
   accept(outcome: Outcome): void {
     switch (outcome.kind) {
       case 'credentials': {
@@ -61,7 +61,7 @@ export class CredentialStore {
         }
         return
       case 'retry':
-        // A definitive answer stands until the next one: while the broker is away a refused pod stays refused.
+        // A definitive answer counts until the next one: while the broker does not answer a refused pod stays refused.
         if (this.#lastAnswer.kind === 'unavailable')
           this.#lastAnswer = { kind: 'unavailable', code: outcome.code, detail: outcome.detail }
     }
@@ -77,7 +77,7 @@ export class CredentialStore {
   }
 
   /**
-   * With the dates adjusted to the wall clock as it is now: where it was set back, the original dates would have SDKs, which go by
+   * The credentials with their dates adjusted to the current wall clock: if that was set back, the original dates would let SDKs, which use
    * the same clock, use the credentials for longer than AWS accepts them.
    */
   #dated(credentials: Credentials, remaining: number): Credentials {
@@ -88,7 +88,7 @@ export class CredentialStore {
   }
 
   /**
-   * Milliseconds of life left, by the more pessimistic of two clocks: after a suspend the wall clock is right, after
+   * Milliseconds until the credentials expire, by the more pessimistic of two clocks: after a suspend the wall clock is right, after
    * a step backwards the monotonic one. 0 without credentials.
    */
   remaining(): number {
@@ -97,7 +97,7 @@ export class CredentialStore {
     return Math.max(0, Math.min(byWall, this.#byElapsed()))
   }
 
-  /** Whether these are of the session that is held, which is known by its key and its end. */
+  /** Whether these belong to the stored session, which is identified by its access key and expiration. */
   #holds({ accessKeyId, expiration }: Credentials): boolean {
     const held = this.#held?.credentials
     return held?.accessKeyId === accessKeyId && held.expiration === expiration
@@ -108,7 +108,7 @@ export class CredentialStore {
     return this.#held.life - (this.#clock.monotonic() - this.#held.received)
   }
 
-  /** The last credentials received, living or not: they still have the role's name. */
+  /** The last credentials received, expired or not: they still have the role's name. */
   last(): Credentials | undefined {
     return this.#held?.credentials
   }

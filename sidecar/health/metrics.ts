@@ -8,7 +8,7 @@ import type { Exchange } from '../imds/app.ts'
 import { routeOf } from './routes.ts'
 
 type MetricsState = {
-  /** Life left of the credentials, milliseconds. */
+  /** Time until the credentials expire, milliseconds. */
   readonly remaining: number
   readonly ready: boolean
   /** Monotonic clock, milliseconds. */
@@ -26,7 +26,7 @@ export class Metrics {
     add(this.#requests, `{route="${routeOf(path)}",status="${status ?? 'none'}"${reason}}`)
   }
 
-  /** Counts what came of asking the broker; `now` by the monotonic clock, milliseconds. */
+  /** Counts the outcome of a request to the broker; `now` by the monotonic clock, milliseconds. */
   refresh(outcome: Outcome, now: number): void {
     add(this.#refreshes, `{outcome="${outcome.kind === 'credentials' ? 'success' : outcome.code}"}`)
     if (outcome.kind === 'credentials') this.#lastSuccess = now

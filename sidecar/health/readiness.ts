@@ -1,4 +1,4 @@
-/** When the gate may open. */
+/** Decides when the sidecar is ready, so that the gate may open. */
 import type { Readiness } from '../../common/health.ts'
 import type { View } from '../credentials/store.ts'
 
@@ -20,7 +20,7 @@ type ReadinessInputs = {
 
 /**
  * Ready when redirect and block are proven and, unless the startup gate is off, there is something definite to serve:
- * living credentials, or the broker's word that the pod has no role. A refusal keeps the gate closed.
+ * valid credentials, or the broker's answer that the pod has no role. A refusal keeps the gate closed.
  */
 export function readiness({
   selfTestPassed,

@@ -1,6 +1,6 @@
 /**
- * Why a request is refused for its form, and what its sender can do: labels of the metric and words of the log. All
- * of them, also those that the HTTP parser ends before there is a request: these are the failures that nobody else sees.
+ * Why a request is refused for its form, and what its sender can do: labels of the metric and texts of the log. These include
+ * refusals by the HTTP parser, before there is a request: failures that are visible nowhere else.
  */
 
 export const REFUSALS = {

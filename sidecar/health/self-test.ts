@@ -6,8 +6,8 @@ import { METADATA_ADDRESSES } from '../../common/addresses.ts'
 import type { SteadyClock } from '../../common/clock.ts'
 import { get } from '../http/get.ts'
 import { hex, randomBytes } from '../imds/random.ts'
-import { type Repeated, repeat } from '../repeat.ts'
-import type { Way } from '../warm-up.ts'
+import { type Loop, repeat } from '../repeat.ts'
+import type { Endpoint } from '../warm-up.ts'
 
 /** Asks one address; resolves with the body, rejects with an error that may have a `code`. */
 export type Probe = (address: string, path: string) => Promise<string>
@@ -17,9 +17,9 @@ export type SelfTest = {
   readonly answer: (path: string) => string | undefined
   readonly passed: () => boolean
   /** Resolves, when it passes, with the metadata address that leads to this process; undefined with mode `off`. */
-  readonly way: Promise<Way> | undefined
+  readonly endpoint: Promise<Endpoint> | undefined
   /** Repeats the test until it passes; `onPassed` is called once then. */
-  readonly start: (onPassed: () => void) => Repeated
+  readonly start: (onPassed: () => void) => Loop
 }
 
 const METADATA_PORT = 80
@@ -36,19 +36,24 @@ export function selfTestOf(
   probe: Probe = probeOverHttp,
 ): SelfTest {
   if (mode === 'off')
-    return { answer: () => undefined, passed: () => true, way: undefined, start: () => ({ stop: () => {} }) }
+    return {
+      answer: () => undefined,
+      passed: () => true,
+      endpoint: undefined,
+      start: () => ({ stop: () => {} }),
+    }
   const path = `/latest/meta-data/${hex(randomBytes(16))}`
   const nonce = hex(randomBytes(16))
-  const way = Promise.withResolvers<Way>()
+  const way = Promise.withResolvers<Endpoint>()
   let passed = false
   return {
     passed: () => passed,
-    way: way.promise,
+    endpoint: way.promise,
     answer: (asked) => (asked === path && !passed ? nonce : undefined),
     start: (onPassed) => {
       const started = clock.monotonic()
       const loop = repeat(clock, async () => {
-        const host = await whereItSeesItself(probe, path, nonce)
+        const host = await addressThatLeadsHere(probe, path, nonce)
         if (host !== undefined) {
           passed = true
           way.resolve({ host, port: METADATA_PORT })
@@ -63,8 +68,8 @@ export function selfTestOf(
   }
 }
 
-/** IPv4 first; IPv6 only in a pod that has no way to an IPv4 address at all. */
-async function whereItSeesItself(probe: Probe, path: string, nonce: string): Promise<string | undefined> {
+/** The metadata address that leads to this process, if one does: IPv4 first, and IPv6 only in a pod without a route to the IPv4 address. */
+async function addressThatLeadsHere(probe: Probe, path: string, nonce: string): Promise<string | undefined> {
   for (const address of METADATA_ADDRESSES) {
     try {
       return (await probe(address, path)) === nonce ? address : undefined

@@ -127,7 +127,7 @@ async function send(response: ResponseLike, incoming: IncomingMessage, outgoing:
   outgoing.writeHead(response.status, headers).end(bodiless || head ? undefined : body)
 }
 
-/** Ends with a bare status and closes the connection: nothing else on it can be trusted. */
+/** Answers with only a status and closes the connection: nothing else on it can be trusted. */
 function end(outgoing: ServerResponse, status: number): void {
   outgoing.writeHead(status, ['Server', SERVER, 'Content-Length', '0', 'Connection', 'close']).end()
 }

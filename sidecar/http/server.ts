@@ -69,10 +69,10 @@ export function metadataServer(listener: RequestListener, onRefused: OnRefused) 
     return bound
   }
   return {
-    /** Listens on 127.0.0.1 and returns the port; rejects when it cannot be had. */
+    /** Listens on 127.0.0.1 and resolves with the port; rejects if it cannot be bound. */
     listen: (port: number) => open('127.0.0.1', port),
     /**
-     * Listens on ::1 too, where the machine has it; rejects when somebody else has the port.
+     * Listens on ::1 too, if the pod has it; rejects if another process uses the port.
      */
     listenIpv6: async (port: number) => {
       try {
@@ -120,7 +120,7 @@ function hardenedServer(
   connections.watch(server)
   server.on('clientError', (error: ParserError, socket) => {
     const { refusal, status, parser } = parserRefusal(error)
-    // The body of a request that has its answer, and its count, from the app: bodies mean nothing.
+    // The error is in the body of a request that the app has already answered and counted: bodies are ignored.
     const isBody = last.get(socket as Socket)?.complete === false
     if (refusal !== undefined && !isBody) onRefused(refusal, status, { parser })
     const text = status === undefined || isBody ? '' : rawErrorResponse(status, Date.now())
@@ -139,7 +139,7 @@ function hardenedServer(
 }
 
 /**
- * Listens and resolves with the port, which 0 leaves to the system; rejects when it cannot be had.
+ * Listens and resolves with the port, which the system chooses for 0; rejects if it cannot be bound.
  *
  * @param host `127.0.0.1`, `::1`, or undefined for all addresses
  */

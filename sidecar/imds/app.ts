@@ -13,13 +13,13 @@ import type { View } from '../credentials/store.ts'
 import type { Refusal } from '../health/refusals.ts'
 import { hostAllowed } from './host.ts'
 import { answerIam, type KnownRole } from './iam.ts'
-import { bare, failure, type Reply, refuse, success } from './respond.ts'
+import { emptyReply, failure, type Reply, refuse, success } from './respond.ts'
 import { isBelow, parseTarget, type Target, type TargetResult } from './target.ts'
 import { judgeSession, parseTtl, SessionTokens } from './tokens.ts'
 import { listing, type MetadataTree } from './tree.ts'
 import { VERSION_LISTING } from './versions.ts'
 
-/** What is known of a request once it is answered; less where it did not reach the app. */
+/** What is known about a request once it is answered; less if it did not reach the app. */
 export type Exchange = {
   readonly method?: string | undefined
   /** The path as understood; undefined where it was none. */
@@ -47,7 +47,7 @@ type AppOptions = {
   readonly isContainerSecret?: ((secret: string) => boolean) | undefined
   /** Answer to a self-test path, or undefined when the path is none. */
   readonly selfTest: (path: string) => string | undefined
-  /** Whether this process itself asks for a URL, so that it is no exchange with the application. */
+  /** Whether a URL is requested by this process itself, so that it is no exchange with the application. */
   readonly isOwn?: (url: string) => boolean
   readonly onExchange: (exchange: Exchange) => void
   readonly onError: (error: unknown) => void
@@ -82,21 +82,21 @@ export function metadataApp(options: AppOptions): Hono {
     },
   })
 
-  const handler = judgedBefore(options, tokens, targetOf)
+  const handler = withChecks(options, tokens, targetOf)
 
   app.all(
     TOKEN_PATH,
     handler((c, target) => {
       if (c.req.method === 'PUT') return putToken(c, target, tokens, clock.now())
-      if (c.req.method === 'OPTIONS') return bare(200, { allow: TOKEN_METHODS })
-      return bare(405, { allow: TOKEN_METHODS, refusal: 'method' })
+      if (c.req.method === 'OPTIONS') return emptyReply(200, { allow: TOKEN_METHODS })
+      return emptyReply(405, { allow: TOKEN_METHODS, refusal: 'method' })
     }),
   )
   if (isContainerSecret !== undefined)
     app.all(
       CONTAINER_CREDENTIALS_PATH,
       handler(({ req }) => {
-        if (!reads(req.method)) return bare(405, { allow: METADATA_METHODS, refusal: 'method' })
+        if (!reads(req.method)) return emptyReply(405, { allow: METADATA_METHODS, refusal: 'method' })
         const { authority } = targetOf(req.url)
         return answerContainer({ authority, headers: req.raw.headers }, view(), isContainerSecret)
       }),
@@ -121,14 +121,14 @@ export function metadataApp(options: AppOptions): Hono {
   )
   app.notFound(
     handler((c) =>
-      reads(c.req.method) ? failure(404) : bare(405, { allow: METADATA_METHODS, refusal: 'method' }),
+      reads(c.req.method) ? failure(404) : emptyReply(405, { allow: METADATA_METHODS, refusal: 'method' }),
     ),
   )
   return app
 }
 
-/** Makes a route a handler for hono that judges the request before it, and counts and logs it afterwards. */
-function judgedBefore(
+/** Returns a function that turns a route into a handler for hono, which checks the request before the route and reports it afterwards. */
+function withChecks(
   options: AppOptions,
   tokens: SessionTokens,
   targetOf: (url: string) => TargetResult,
@@ -136,10 +136,10 @@ function judgedBefore(
   const { imdsTokens, clock, isContainerSecret } = options
   const isContainer = ({ path }: Target) =>
     path === CONTAINER_CREDENTIALS_PATH && isContainerSecret !== undefined
-  /** Routes that no session token is for. */
+  /** Whether a route is not protected by session tokens. */
   const hasOwnToken = (target: Target) => target.path === TOKEN_PATH || isContainer(target)
 
-  /** A refusal or an answer before any route; else how long the token still lives, if there is one. */
+  /** A refusal or an answer before any route; else for how many seconds the token is still valid, if there is one. */
   const judge = (c: Context, result: TargetResult): Reply | { readonly lifetime: number | undefined } => {
     if (!hostAllowed(result.authority)) return refuse('host-foreign', 403)
     if (result.ok) {
@@ -191,8 +191,8 @@ function judgedBefore(
 /** A new session token, or EC2's refusal. */
 function putToken(c: Context, { slash, version }: Target, tokens: SessionTokens, now: number): Reply {
   // EC2 refuses a trailing slash, a dated version, and requests that came through a proxy, all without a body.
-  if (slash || version !== 'latest') return bare(403, { refusal: 'token-path' })
-  if (c.req.header('x-forwarded-for') !== undefined) return bare(403, { refusal: 'forwarded' })
+  if (slash || version !== 'latest') return emptyReply(403, { refusal: 'token-path' })
+  if (c.req.header('x-forwarded-for') !== undefined) return emptyReply(403, { refusal: 'forwarded' })
   const ttl = parseTtl(c.req.header('x-aws-ec2-metadata-token-ttl-seconds'))
   if (ttl === undefined) return refuse('token-lifetime', 400)
   const answer = success(tokens.issue(ttl, now))
@@ -205,7 +205,7 @@ function reads(method: string): boolean {
   return method === 'GET' || method === 'HEAD'
 }
 
-/** What a directory lists. `iam/` is ours, and there unless the pod has no role. */
+/** The names in a directory; undefined if there is none. `iam/` is added unless the pod has no role. */
 function directory(below: string, tree: MetadataTree, iam: boolean): readonly string[] | undefined {
   const names = tree.children(below)
   if (below === '') return [...new Set([...(names ?? []), 'meta-data/'])].sort().map(withoutSlash)
@@ -221,7 +221,7 @@ function withoutSlash(name: string): string {
 /** Longest URL that is remembered: longer ones would waste memory. */
 const MAX_REMEMBERED = 300
 
-/** Parses URLs; a request asks twice for its own, and SDKs ask for the same few ones, so the latest are kept. */
+/** Parses URLs. The latest results are kept, since each request needs its own twice and SDKs request the same few ones. */
 function rememberedTargets(): (url: string) => TargetResult {
   const latest = new BoundedMap<string, TargetResult>(8)
   return (url) => {

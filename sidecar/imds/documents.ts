@@ -24,7 +24,7 @@ export function credentialDocument(credentials: Credentials, form: 'plain' | 'ex
  * What EC2 answers, with status 200, when it may not assume the role: the one shape whose text reaches the developer
  * through Go, Rust, PHP and botocore, and on which no SDK retries.
  *
- * @param at when the refusal was heard, wall clock in milliseconds
+ * @param at when the refusal was received, wall clock in milliseconds
  */
 export function refusalDocument(role: string, detail: string, at: number): string {
   return document([

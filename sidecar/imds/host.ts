@@ -17,7 +17,7 @@ const ADDRESSES =
   /^(?:169\.254\.169\.254|127\.[\d.]+|\[::1\]|\[::ffff:(?:a9fe:a9fe|7f[\da-f]{2}:[\da-f]+)\])$/
 
 /**
- * Whether a Host value (or the authority of an absolute target) is ours, with any port. No Host at all is not asked about.
+ * Whether a Host value (or the authority of an absolute target) is ours, with any port. A missing Host never gets here.
  *
  * @param host an authority: name or address, perhaps with a port; several, where there were several Hosts, joined by commas
  */
@@ -30,7 +30,7 @@ function isOurs(host: string): boolean {
   return readings(host).some((name) => NAMES.test(name) || isOurAddress(name))
 }
 
-/** Without its port. IPv6 without brackets (awscrt sends it) can be read in two ways where it ends like a port. */
+/** The host without its port. IPv6 without brackets, as awscrt sends it, can be read in two ways if it ends like a port. */
 function readings(host: string): readonly string[] {
   const name = host.replace(/:\d{0,5}$/, '')
   return host.includes(':', host.indexOf(':') + 1) && !host.startsWith('[') ? [host, name] : [name]

@@ -2,18 +2,18 @@
 import type { Credentials } from '../credentials/credentials.ts'
 import type { View } from '../credentials/store.ts'
 import { credentialDocument, infoDocument, refusalDocument } from './documents.ts'
-import { meansRole } from './role-name.ts'
+import { matchesRole } from './role-name.ts'
 
 type IamAnswer =
   /** `modified`: wall clock, milliseconds. */
   | { readonly status: 200; readonly body: string; readonly modified: number | undefined }
   | { readonly status: 404 | 503 }
 
-/** What is known of the role while there are no living credentials. */
+/** What is known about the role while there are no valid credentials. */
 export type KnownRole = {
   /** Text for the list: the last known one, else the annotation's. */
   readonly name: string
-  /** Every text known to mean it: list text, ARN, annotation. */
+  /** All known spellings: list text, ARN, annotation. */
   readonly texts: readonly (string | undefined)[]
 }
 
@@ -39,13 +39,13 @@ export function answerIam(below: string, view: View, role: KnownRole): IamAnswer
   if (view.kind === 'unavailable') return UNAVAILABLE
   // Exactly one name and no newline: a second line crashes JS v3, a newline breaks the URLs of Rust and PHP.
   if (cut === -1) return found(view.kind === 'valid' ? view.credentials.role : role.name)
-  if (!meansRole(below.slice(cut + 1), role.texts)) return NOT_FOUND
+  if (!matchesRole(below.slice(cut + 1), role.texts)) return NOT_FOUND
   return view.kind === 'valid'
     ? found(rememberedDocument(view.credentials, form), view.credentials.lastUpdated)
     : found(refusalDocument(role.name, view.detail, view.at), view.at)
 }
 
-/** The documents of credentials that are held, which are asked for again and again; they are dropped with the credentials. */
+/** Documents of the current credentials, which are requested again and again; they are dropped with the credentials. */
 const documents = new WeakMap<Credentials, { plain?: string; extended?: string }>()
 
 function rememberedDocument(credentials: Credentials, form: 'plain' | 'extended'): string {

@@ -18,7 +18,7 @@ const RANGES = ['Accept-Ranges', 'none'] as const
 /**
  * A 200; `text/plain` for everything, JSON documents included.
  *
- * @param modified when the content came about, wall clock in milliseconds
+ * @param modified when the content was created, wall clock in milliseconds
  */
 export function success(body: string, modified?: number): Reply {
   const headers = headersOf('text/plain', body)
@@ -39,7 +39,7 @@ export function refuse(refusal: Refusal, status: ErrorStatus): Reply {
 }
 
 /** A status without a body, as EC2 answers on the token path and to wrong methods. */
-export function bare(
+export function emptyReply(
   status: 200 | 403 | 405,
   { allow, refusal }: { readonly allow?: string; readonly refusal?: Refusal },
 ): Reply {

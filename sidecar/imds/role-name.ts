@@ -1,4 +1,4 @@
-/** In how many ways an application may spell its one role in `security-credentials/<role>`. */
+/** The spellings of its one role that an application may use in `security-credentials/<role>`. */
 import { parseRoleArn } from '../../common/role.ts'
 
 /**
@@ -6,10 +6,10 @@ import { parseRoleArn } from '../../common/role.ts'
  * Nothing else does; kube2iam answers 403 and kiam 500 for others, EC2 404.
  *
  * @param asked what follows `security-credentials/`, decoded, without a leading or trailing slash
- * @param texts spellings known to mean the role: list text, ARN, annotation
+ * @param texts known spellings of the role: list text, ARN, annotation
  */
-export function meansRole(asked: string, texts: readonly (string | undefined)[]): boolean {
-  // What the list says is what nearly everybody asks for.
+export function matchesRole(asked: string, texts: readonly (string | undefined)[]): boolean {
+  // Nearly every client uses the text of the list.
   return texts.includes(asked) || texts.some((text) => text !== undefined && spellings(text).includes(asked))
 }
 

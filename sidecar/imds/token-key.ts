@@ -1,7 +1,7 @@
 /**
  * The key behind this pod's IMDSv2 tokens: 32 random bytes in a file of the state directory, a memory-backed
- * emptyDir that only this container mounts. It is made once per pod, so that a restarted sidecar accepts the tokens
- * that SDKs hold.
+ * emptyDir that only this container mounts. It is created once per pod, so that a restarted sidecar accepts the tokens
+ * that SDKs have.
  */
 import { linkSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ const KEY_BYTES = 32
 const FILE = 'imds-token-key'
 
 /**
- * Reads the pod's key, or makes it. A directory that cannot be used costs only the survival of a restart: then `warning` says why.
+ * Reads the pod's key, or creates it. If the directory cannot be used the tokens do not survive a restart; then `warning` says why.
  */
 export function loadTokenKey(directory: string) {
   const path = join(directory, FILE)

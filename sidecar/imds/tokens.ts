@@ -21,7 +21,7 @@ const FORM = /^[A-Za-z0-9_-]{53}[AQgw]==$/
 /** Not `Buffer.from(text)`: that comes out of Node's pool, whose slabs live until a full collection. */
 const scratch = Buffer.alloc(LENGTH)
 
-/** Lifetime a client asks for, seconds, or undefined where EC2 answers 400: missing, not a number, 0, over six hours. */
+/** The lifetime that a client requests, seconds, or undefined where EC2 answers 400: missing, not a number, 0, over six hours. */
 export function parseTtl(header: string | undefined): number | undefined {
   // A sign and leading zeros pass in EC2's published mock, as in most parsers of numbers.
   if (header === undefined || !/^\+?\d+$/.test(header)) return undefined
@@ -29,7 +29,7 @@ export function parseTtl(header: string | undefined): number | undefined {
   return seconds >= 1 && seconds <= MAX_TOKEN_TTL ? seconds : undefined
 }
 
-/** Tokens of a pod, made and judged with its key, 32 bytes. */
+/** Issues and verifies the tokens of a pod with its key, 32 bytes. */
 export class SessionTokens {
   /**
    * HMAC-SHA256 up to where the key ends; each token begins with a copy. Not of node:crypto, which costs 1.1 MiB in every
@@ -66,7 +66,7 @@ export class SessionTokens {
   }
 
   /**
-   * Seconds a token still lives (1 to {@link MAX_TOKEN_TTL}), or undefined when it is not ours, was altered, or is over.
+   * For how many seconds a token is still valid (1 to {@link MAX_TOKEN_TTL}), or undefined if it is not ours, was altered, or has expired.
    *
    * @param now wall clock, milliseconds
    */
@@ -92,7 +92,7 @@ export class SessionTokens {
 }
 
 type Session =
-  /** `lifetime`: seconds the token still lives; undefined without a token (IMDSv1). */
+  /** `lifetime`: for how many seconds the token is still valid; undefined without a token (IMDSv1). */
   | { readonly ok: true; readonly lifetime: number | undefined }
   | { readonly ok: false; readonly refusal: Refusal }
 

@@ -1,6 +1,6 @@
 /**
  * Holds the start of a pod of one stage: the container's postStart hook waits for a file (`wait-started`), which this process
- * makes once it is ready. The kubelet runs the hook within the start of the container, so that nothing of the pod starts before,
+ * creates once it is ready. The kubelet runs the hook within the start of the container, so that nothing of the pod starts before,
  * and nothing of it can be deleted either: a hold is bounded, and ends with the process, whose end fails the hook.
  *
  * The kubelet then starts the container again, after 10, 20, 40 s and up to five minutes, beginning again once it has run for ten minutes. So a
@@ -13,7 +13,7 @@ import { messageOf } from '../../common/errors.ts'
 import type { Readiness } from '../../common/health.ts'
 import type { Logger } from '../../common/log.ts'
 import type { PodState } from '../broker/pod-state.ts'
-import { type Repeated, repeat } from '../repeat.ts'
+import { type Loop, repeat } from '../repeat.ts'
 
 /** As the gate's `--proof-timeout`. */
 export const SHORT_HOLD_MS = 60_000
@@ -39,15 +39,7 @@ type HoldOptions = {
 }
 
 /** Starts to hold; what it returns has to be stopped with the process. */
-export function holdStart({
-  file,
-  readiness,
-  blockReason,
-  askPod,
-  clock,
-  log,
-  giveUp,
-}: HoldOptions): Repeated {
+export function holdStart({ file, readiness, blockReason, askPod, clock, log, giveUp }: HoldOptions): Loop {
   const began = clock.monotonic()
   const waited = () => clock.monotonic() - began
   let stayedAt = Number.NEGATIVE_INFINITY
@@ -98,7 +90,7 @@ function sentenceOf(blockReason: string | undefined, { code, detail }: Readiness
   return `the sidecar was not ready after ${seconds(waited)} (${reason})`
 }
 
-/** Returns a sentence where it could not be made. One that is there is as good. */
+/** Creates the file, unless it exists. Returns a sentence if that fails. */
 function makeFile(path: string): string | undefined {
   try {
     closeSync(openSync(path, 'a', 0o444))

@@ -1,4 +1,4 @@
-/** What the start of a pod of one stage needs of its sidecar: the proof of the block, and the hold until all is ready. */
+/** The sidecar's part in the start of a pod of one stage: the proof of the block, and the hold until everything is ready. */
 import { existsSync } from 'node:fs'
 import { METADATA_ADDRESSES } from '../../common/addresses.ts'
 import type { Proof } from '../../common/block/proof.ts'
@@ -22,8 +22,8 @@ type StartParts = {
 export type Start = ReturnType<typeof startOf>
 
 /**
- * The start of this process's pod. Where the file is there, the application runs already and this is a restart beside it: then
- * nothing is proven again or held. The file lies in /dev/shm, which the pod's containers share and which goes with its sandbox.
+ * The start of this process's pod. If the file exists the application already runs, and this is a restart beside it: then nothing
+ * is proven again or held. The file lies in /dev/shm, which the pod's containers share and which goes with its sandbox.
  */
 export function startOf(
   { proof, acceptDrop, startedFile: file }: SidecarSettings,

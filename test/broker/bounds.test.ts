@@ -1,4 +1,4 @@
-/** What one tenant may cost the others: API reads, log lines, pages. */
+/** Limits on what one tenant may cost the others: API reads, log lines and pages of lists. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { Agent, createServer } from 'node:http'
@@ -26,7 +26,7 @@ const asking = (objects: Record<string, object>) =>
     (uid) => `pod-${uid}`,
   )
 
-test('the token of a pod that the watch saw go costs no read of the API server', async () => {
+test('the token of a pod whose deletion the watch has reported costs no read of the API server', async () => {
   const { clock, state, pods, code } = asking({})
   const pod = podRecord(object('a'), 'role')
   assert.ok(pod)
@@ -39,7 +39,7 @@ test('the token of a pod that the watch saw go costs no read of the API server',
   assert.equal(state.reads, 0)
 })
 
-test('the token of a pod that is not there, or runs elsewhere, costs one read in 30 seconds', async () => {
+test('the token of a pod that does not exist or runs on another node costs one read in 30 seconds', async () => {
   for (const [objects, expected] of [
     [{}, 'pod-unknown'],
     [{ a: object('a', 'node-2') }, 'token-not-for-this-node'],
@@ -57,7 +57,7 @@ test('the token of a pod that is not there, or runs elsewhere, costs one read in
   }
 })
 
-test('a pod that is not bound to a node yet is looked at again', async () => {
+test('a pod that is not bound to a node yet is read again after a second', async () => {
   const objects = { a: object('a', '') }
   const { clock, code } = asking(objects)
   assert.equal(await code('a'), 'token-not-for-this-node')
@@ -101,7 +101,7 @@ async function listed(count: number, bytes: number) {
   return { synced: reflection.synced(), pods: pods.size(), limits }
 }
 
-test('large pods are listed in smaller pages, down to one by one', async () => {
+test('large pods are listed in smaller pages, down to a single pod', async () => {
   const { limits, ...large } = await listed(26, 1.3 * 1024 * 1024)
   assert.deepEqual(large, { synced: true, pods: 26 })
   assert.deepEqual(limits.slice(0, 5), [20, 10, 5, 10, 5])
@@ -110,13 +110,13 @@ test('large pods are listed in smaller pages, down to one by one', async () => {
   assert.deepEqual((await listed(110, 10_000)).limits, [20, 20, 20, 20, 20, 20])
 })
 
-test('one object that is too large alone, in an answer that tells nothing, ends the list, without a page of none', async () => {
+test('a list fails when a page with a single pod is too large, and no empty page is requested', async () => {
   const { synced, limits } = await listed(3, 9 * 1024 * 1024)
   assert.deepEqual([synced, limits.slice(0, 5)], [false, [20, 10, 5, 2, 1]])
   assert.ok(limits.every((limit) => limit >= 1))
 })
 
-test('an answer larger than allowed is told apart from other failures', async () => {
+test('an answer larger than allowed fails with an error of its own', async () => {
   const server = createServer((_, response) => response.end('x'.repeat(1001)))
   const port = await listening(server)
   const url = new URL(`http://127.0.0.1:${port}/`)
@@ -130,7 +130,7 @@ test('an answer larger than allowed is told apart from other failures', async ()
   }
 })
 
-test('an answer that is cut in its middle, as of a watch, is not asked for a second time behind its reader', async () => {
+test('a request whose answer is cut off in the middle is not repeated', async () => {
   let requests = 0
   const server = createServer((request, response) => {
     requests++
@@ -161,7 +161,7 @@ function refusals() {
 }
 const invalid = (detail: string) => new Problem('token-invalid', detail)
 
-test('refusals that alternate, in code or sentence, are told once each in ten minutes', async () => {
+test('refusals that alternate in code or sentence are logged once per code in ten minutes', async () => {
   const { clock, log, warned } = refusals()
   const round = () => {
     for (let index = 0; index < 20; index++) {
@@ -180,7 +180,7 @@ test('refusals that alternate, in code or sentence, are told once each in ten mi
   assert.equal(warned().length, 6)
 })
 
-test('many peers cannot fill the log: what is beyond a line per second is counted', async () => {
+test('many peers cannot fill the log, since refusals beyond the limit are only counted', async () => {
   const { clock, log, warned } = refusals()
   for (let index = 0; index < 5000; index++) log.rejected(`10.0.${index >> 8}.${index & 255}`, invalid('x'))
   assert.equal(warned().length, 100)

@@ -1,10 +1,10 @@
-/** The broker's own role changes under it: another instance profile is attached to the node. */
+/** The broker's own role changes while it runs: another instance profile is attached to the node. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
 import { assumer } from '../../node-guard/broker/aws/assume.ts'
+import type { AwsNode } from '../../node-guard/broker/aws/discover-node.ts'
 import { followCaller } from '../../node-guard/broker/aws/follow-caller.ts'
-import type { AwsNode } from '../../node-guard/broker/aws/learn-node.ts'
 import type { Sts } from '../../node-guard/broker/aws/sts-client.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 import { silentLog } from '../support/log.ts'
@@ -27,7 +27,7 @@ before(async () => {
 })
 after(() => world.stop())
 
-test('after another instance profile was attached, its role is the node’s own, and told as the caller', async () => {
+test('after another instance profile is attached, its role is the node’s own and is named as the caller', async () => {
   await world.broker()
   const own = await world.pod('shop', 'own', { role: 'node-2' })
   assert.equal(await world.code(own), 'ok')
@@ -46,11 +46,11 @@ test('after another instance profile was attached, its role is the node’s own,
     denied.body.detail ?? '',
     /role\/node-2 assume .*"AWS":"arn:aws:iam::111111111111:role\/node-2"/,
   )
-  // What was the node's own is a role as any other now, unless it trusts nobody.
+  // The former role of the node is a role like any other now, which here trusts nobody.
   assert.equal(await world.code(await world.pod('shop', 'former', { role: 'node' })), 'sts-denied')
 })
 
-test('STS is never asked for the role that became the node’s own by credentials that are that role’s', async () => {
+test('STS is never called for the node’s new role with the credentials of that role', async () => {
   await world.aws.attachInstanceProfile('node')
   await world.aws.rotateNodeCredentials({ expireOld: true })
   await world.broker()
@@ -59,14 +59,14 @@ test('STS is never asked for the role that became the node’s own by credential
   await world.aws.attachInstanceProfile('node-2')
   await world.aws.expireSessions({ role: 'node' })
   await world.aws.clearRecords()
-  // The first to make the broker use the new credentials is the one who must not have what they are.
+  // The first request that makes the broker use the new credentials is for their own role, which no pod may have.
   const own = await world.pod('shop', 'first', { role: 'node-2' })
   await eventually('refused', async () => (await world.code(own)) === 'role-not-allowed')
   const calls = await world.aws.calls({})
   assert.deepEqual(
     calls.filter(({ action }) => action === 'AssumeRole').map(({ outcome }) => outcome),
     ['ExpiredToken'],
-    'by the old credentials alone',
+    'only with the old credentials',
   )
 })
 
@@ -80,7 +80,7 @@ const REQUEST = {
 }
 const SESSION = { accessKeyId: 'a', secretAccessKey: 's', sessionToken: 't', expiration: 1 }
 
-test('before every call, the one after a renewal too, it is learned who makes it, and asked whether it is still wanted', async () => {
+test('before every STS call, also after a renewal of credentials, the caller is determined and the permission is checked', async () => {
   const steps: string[] = []
   let wanted = true
   const expired = Object.assign(new Error('expired'), {
@@ -111,10 +111,14 @@ test('before every call, the one after a renewal too, it is learned who makes it
     assumer(sts, () => {}, loses)(REQUEST, () => wanted),
     { code: 'busy' },
   )
-  assert.deepEqual(steps, ['follow', 'call', 'renew', 'follow'], 'what is no longer granted is not asked for')
+  assert.deepEqual(
+    steps,
+    ['follow', 'call', 'renew', 'follow'],
+    'a role that is no longer granted is not requested',
+  )
 })
 
-/** Credentials and a metadata service as the test sets them. */
+/** Credentials and a metadata service that the test controls. */
 function following() {
   const clock = fakeClock()
   const stopping = new AbortController()
@@ -155,7 +159,7 @@ function following() {
   return { clock, state, follow, changes, stop: () => stopping.abort() }
 }
 
-test('while the credentials are the same, nobody is asked who the caller is', async () => {
+test('STS is not asked for the caller while the credentials are the same', async () => {
   const { follow, state, clock, stop } = following()
   await follow()
   await clock.advance(3_600_000)
@@ -164,7 +168,7 @@ test('while the credentials are the same, nobody is asked who the caller is', as
   stop()
 })
 
-test('other credentials are asked about once, however many calls wait, and only another role is a change', async () => {
+test('STS is asked for the caller once for new credentials, however many calls wait, and only another role is a change', async () => {
   const { follow, state, changes, stop } = following()
   state.keyId = 'K2'
   await Promise.all([follow(), follow(), follow()])
@@ -175,7 +179,7 @@ test('other credentials are asked about once, however many calls wait, and only 
   stop()
 })
 
-test('while the caller of new credentials cannot be learned, no call is made with them', async () => {
+test('no call is made with new credentials whose caller cannot be determined', async () => {
   const { follow, state, changes, stop } = following()
   state.keyId = 'K2'
   state.fail = true
@@ -187,7 +191,7 @@ test('while the caller of new credentials cannot be learned, no call is made wit
   stop()
 })
 
-test('a new profile is noticed within six minutes although the old credentials live, and tried again until it is learned', async () => {
+test('a new profile is noticed within six minutes while the old credentials are valid, and retried until it is known', async () => {
   const { state, clock, changes, stop } = following()
   await setImmediate()
   state.profile = 'other'
@@ -197,7 +201,7 @@ test('a new profile is noticed within six minutes although the old credentials l
   state.fail = false
   await clock.advance(6 * 60_000)
   assert.deepEqual(changes, ['other'])
-  // What is known is not fetched again and again.
+  // A known profile does not make the credentials be fetched again.
   await clock.advance(60 * 60_000)
   assert.equal(state.renewed, 1)
   stop()

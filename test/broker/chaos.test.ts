@@ -1,7 +1,7 @@
 /**
- * API server, STS, IMDS and the broker go away under load and come back, alone and together, and signing keys are replaced. Fifty pods with real sidecars
- * renew their credentials all the while; no application may notice. Time is simulated, so that each of them renews
- * several times.
+ * API server, STS, IMDS and the broker fail under load and return, alone and together, and signing keys are replaced.
+ * Meanwhile fifty pods with real sidecars renew their credentials, and no application may notice. Time is simulated,
+ * so that each sidecar renews several times.
  */
 import assert from 'node:assert/strict'
 import { mkdir, writeFile } from 'node:fs/promises'
@@ -22,14 +22,14 @@ import { type TestPod, World } from './world.ts'
 const PODS = 50
 /** Pods that start at once. */
 const TOGETHER = 5
-/** Simulated, until all have started. */
+/** Simulated time until all pods have started. */
 const SPREAD_SECONDS = 300
-/** STS's least. */
+/** The shortest session that STS allows. */
 const SESSION_SECONDS = 900
-/** Simulated per step; a step takes at least {@link STEP_MS}, and as long as the stand-ins need on a busy machine. */
+/** Simulated time per step. A step takes at least {@link STEP_MS}, and longer when the stand-ins need it on a busy machine. */
 const STEP_SECONDS = 8
 const STEP_MS = 35
-/** How long something is away: a third of what a renewed session is good for beyond its half. */
+/** How long a service is away: about a quarter of the time for which a session is valid beyond its half. */
 const AWAY_SECONDS = 120
 const DOCUMENT = '/latest/meta-data/iam/security-credentials/app'
 
@@ -44,7 +44,7 @@ const gates: Gate[] = []
 const sidecars: Sidecar[] = []
 const agent = new Agent({ keepAlive: true })
 
-/** What applications saw: good documents, and whatever else. */
+/** What applications received: good documents, and anything else. */
 const seen = { good: 0, bad: [] as string[] }
 
 before(async () => {
@@ -72,7 +72,7 @@ async function gateTo(url: () => { hostname: string; port: string }, localAddres
   return gate
 }
 
-/** A broker as after a crash: it knows nothing. */
+/** A broker as after a crash: it has no state. */
 async function startBroker(): Promise<{ stop: () => void }> {
   world.deps = { clock, imds: imdsClient(`http://127.0.0.1:${imds.port}`, clock) }
   const broker = await world.brokerNotReady(`--session-duration=${SESSION_SECONDS}`)
@@ -80,7 +80,7 @@ async function startBroker(): Promise<{ stop: () => void }> {
   return broker
 }
 
-/** A pod with its sidecar, which reaches the broker from the pod's own address; resolves when its gate would open. */
+/** Starts a pod's sidecar, which reaches the broker from the pod's own address. Resolves when its gate would open. */
 async function start(pod: TestPod): Promise<number> {
   const way = await gateTo(() => ({ hostname: '127.0.0.1', port: String(brokerPort) }), pod.ip)
   const directory = join(world.directory, pod.name)
@@ -106,13 +106,13 @@ async function start(pod: TestPod): Promise<number> {
   return sidecar.metadataPort
 }
 
-/** What the kubelet does to a pod's token in time. */
+/** Renews a pod's token, as the kubelet does before it expires. */
 async function renewToken({ namespace, name, uid }: TestPod): Promise<void> {
   const token = await world.token(namespace, 'default', { name, uid })
   await writeFile(join(world.directory, name, 'token'), token)
 }
 
-/** What an application is answered. @throws on anything but a document */
+/** The document that an application gets. @throws on any other answer */
 function document(port: number): Promise<Document> {
   const { promise, resolve, reject } = Promise.withResolvers<Document>()
   const outgoing = request(
@@ -133,7 +133,7 @@ function document(port: number): Promise<Document> {
   )
   outgoing.on('timeout', () => outgoing.destroy(new Error('no answer')))
   outgoing.on('error', (error: NodeJS.ErrnoException) => {
-    // RFC 9112 section 9.3.1: an idle connection may be closed at any time, and every client asks once more.
+    // RFC 9112 section 9.3.1: an idle connection may be closed at any time, and every client sends the request once more.
     const wasGivenUp = outgoing.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE')
     if (wasGivenUp) resolve(document(port))
     else reject(error)
@@ -142,7 +142,7 @@ function document(port: number): Promise<Document> {
   return promise
 }
 
-/** An application that asks all the time, until it is told to stop. */
+/** An application that requests credentials all the time, until it is stopped. */
 async function application(port: number, stopped: () => boolean): Promise<void> {
   while (!stopped()) {
     await sleep(400)
@@ -157,9 +157,9 @@ async function application(port: number, stopped: () => boolean): Promise<void> 
   }
 }
 
-test('fifty pods keep their credentials while everything they come from is killed and restored', async () => {
+test('fifty pods keep their credentials while every service that these come from is killed and restored', async () => {
   let stopped = false
-  /** Time goes on, here and at AWS, and never faster than AWS answers: a busy machine makes a slow day, not late answers. */
+  /** Advances time, here and at AWS, never faster than AWS answers: a busy machine makes time slow, not answers late. */
   const driven = (async () => {
     while (!stopped) {
       await sleep(STEP_MS)
@@ -167,12 +167,12 @@ test('fifty pods keep their credentials while everything they come from is kille
       await world.aws.setClockOffset(clock.now() - Date.now())
     }
   })()
-  /** Lets simulated time pass, at most until `isEnough`; gives what that said last. */
+  /** Lets simulated time pass, at most until `isEnough`, and returns its last value. */
   const pass = async (seconds: number, isEnough = async () => false) => {
     const end = clock.now() + seconds * 1000
     while (clock.now() < end) {
       if (await isEnough()) return true
-      // Time that stands still because AWS is gone is an error, not a reason to wait.
+      // If time stops because AWS does not answer, that is an error, not a reason to wait.
       await Promise.race([driven, sleep(STEP_MS)])
     }
     return isEnough()
@@ -217,19 +217,19 @@ test('fifty pods keep their credentials while everything they come from is kille
     for (const together of [...names.map((name) => [name]), names]) {
       for (const name of together) await away[name]?.[0]()
       await pass(AWAY_SECONDS)
-      // The broker comes back first, to a node without anything it needs.
+      // The broker is restored first, when everything it needs is still away.
       for (const name of together.toReversed()) await away[name]?.[1]()
       await pass(AWAY_SECONDS / 2)
     }
 
-    // Recovery: everybody is given new credentials, each its own.
+    // Recovery: each pod gets new credentials of its own.
     const restored = clock.now()
     await world.aws.clearRecords()
     const areRenewed = async () => {
       const documents = await Promise.all(pods.map(({ port }) => document(port)))
       return documents.every(({ Expiration }) => Date.parse(Expiration) > restored + SESSION_SECONDS * 1000)
     }
-    // A sidecar asks at half of what it has, and what it is given then may be half used.
+    // A sidecar renews at half of its session's time, and half of the new session's time may have passed, too.
     assert.ok(await pass(2 * SESSION_SECONDS, areRenewed), 'not all were renewed')
     const sessions = (clock.now() - restored) / (SESSION_SECONDS * 1000)
     const issued = new Map((await world.aws.sessions()).map(({ accessKeyId, arn }) => [accessKeyId, arn]))
@@ -238,7 +238,7 @@ test('fifty pods keep their credentials while everything they come from is kille
       assert.ok(arn?.endsWith(`:assumed-role/app/shop.${pod.name}`), `${pod.name} holds ${arn}`)
     }
     const calls = (await world.aws.calls({})).filter(({ action }) => action === 'AssumeRole')
-    // One for each to recover, and two to three for as long as a session lives, as on any other day.
+    // One call for each pod to recover, and two to three per lifetime of a session, as in normal operation.
     const most = PODS * (1 + 3 * sessions)
     assert.ok(calls.length <= most, `${calls.length} calls for ${PODS} pods to recover, of ${most}`)
   } finally {

@@ -1,4 +1,4 @@
-/** What the rest of a large cluster costs the broker of one node: not a byte. */
+/** The rest of a large cluster costs the broker of one node nothing. */
 import assert from 'node:assert/strict'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ import { type Gate, openGate } from './gate.ts'
 import { World } from './world.ts'
 
 const OTHERS = 1000
-/** Far less than one object each. */
+/** Far less than the size of so many objects. */
 const NOISE_BYTES = 8192
 
 let world: World
@@ -23,7 +23,7 @@ before(async () => {
   await Promise.all([world.role('app'), world.namespace('shop')])
   const { hostname, port } = new URL(world.api.url())
   way = await openGate(() => ({ host: hostname, port: Number(port) }))
-  // The same kubeconfig, but through the gate.
+  // The same kubeconfig, but with the address of the gate.
   const config = JSON.parse(await readFile(world.kubeconfig, 'utf8'))
   config.clusters[0].cluster.server = `https://127.0.0.1:${way.port}`
   const path = join(world.api.directory, 'through-the-gate.json')

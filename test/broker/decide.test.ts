@@ -17,7 +17,7 @@ test('a session is named after namespace and pod, or namespace and annotation', 
   assert.equal(sessionName(POD, 'billing@x'), 'shop.billing@x')
 })
 
-test('a name that must be changed keeps its start and gets 80 bits of the pod', () => {
+test('a session name that must be changed keeps its start and ends in an 80-bit hash of the pod', () => {
   assert.match(sessionName(POD, 'my session/1:2'), /^shop\.my-session-1-2-[0-9a-f]{20}$/)
   const long = sessionName({ ...POD, name: 'p'.repeat(100) }, undefined)
   assert.match(long, /^shop\.p{38}-[0-9a-f]{20}$/)
@@ -25,7 +25,7 @@ test('a name that must be changed keeps its start and gets 80 bits of the pod', 
   assert.match(sessionName(POD, 'ünï'), /^shop\.-n--[0-9a-f]{20}$/)
 })
 
-test('every session name is legal, and those of different namespaces never meet', () => {
+test('every session name is legal, and different namespaces never have the same one', () => {
   const label = fc.stringMatching(/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/)
   const pods = fc.record({
     namespace: label,
@@ -43,7 +43,7 @@ test('every session name is legal, and those of different namespaces never meet'
   )
 })
 
-test('no annotation imitates the cut name of a pod in a namespace with a long name', () => {
+test('no annotation produces the shortened session name of a pod in a namespace with a long name', () => {
   const victim = { namespace: 'n'.repeat(63), name: 'p'.repeat(60), uid: 'u-1' }
   const target = sessionName(victim, undefined)
   for (const namespace of [
@@ -68,7 +68,7 @@ test('the shared session of a node is legal, too', () => {
 const record = (over: Partial<PodRecord> = {}) =>
   ({ podIPs: ['10.0.0.7', 'fd00::7'], createdAt: 0, ...over }) as PodRecord
 
-test('a peer is judged by address, however it is written', () => {
+test('a peer is compared by its address, however that is written', () => {
   for (const peer of [
     '10.0.0.7',
     '::ffff:10.0.0.7',
@@ -85,7 +85,7 @@ test('a peer is judged by address, however it is written', () => {
   assert.equal(judgePeer(record({ podIPs: ['FD00:0::7'] }), 'fd00::7'), 'match')
 })
 
-test('an address that is none stays what it is', () => {
+test('a text that is not an address stays unchanged', () => {
   assert.equal(canonicalAddress('nonsense'), 'nonsense')
 })
 
@@ -100,7 +100,7 @@ const shop = (list?: string) => ({
   annotations: list === undefined ? {} : { [KEYS.allowedExternalIds]: list },
 })
 
-test('an external id is free where the namespace lists none, and must be listed where it does', () => {
+test('any external id is allowed if the namespace has no list, and otherwise only a listed one', () => {
   assert.equal(whyNotExternalId('abc', shop()), undefined)
   assert.equal(whyNotExternalId('abc', shop('["x","abc"]')), undefined)
   assert.equal(whyNotExternalId(undefined, shop('["x"]')), undefined)
@@ -111,7 +111,7 @@ test('an external id is free where the namespace lists none, and must be listed 
     assert.match(whyNotExternalId('abc', shop(broken)) ?? '', /not a JSON array/)
 })
 
-test('what STS would not take as external id is refused without repeating it', () => {
+test('an external id that STS would not accept is refused without repeating it', () => {
   for (const value of ['a', 'a b', 'a\nb', 'é1', 'x'.repeat(1225)]) {
     const why = whyNotExternalId(value, shop())
     assert.match(why ?? '', /is not an external id/)

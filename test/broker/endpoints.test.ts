@@ -1,4 +1,4 @@
-/** Where STS is called, by Region and environment. Names are looked up by this test, which knows none of them: no packet leaves. */
+/** The STS endpoint for a Region and environment. This test looks up names itself and finds none, so no packet is sent. */
 import assert from 'node:assert/strict'
 import dns from 'node:dns'
 import { afterEach, mock, test } from 'node:test'
@@ -14,7 +14,7 @@ const MINE = [
   'AWS_STS_REGIONAL_ENDPOINTS',
 ]
 
-/** kube2iam's and kiam's table 4.7, and partitions neither knew. */
+/** The STS endpoints that kube2iam and kiam use for each region, and partitions that neither of them knows. */
 const ENDPOINTS: readonly [region: string, env: Record<string, string>, host: string][] = [
   ['us-east-1', {}, 'sts.us-east-1.amazonaws.com'],
   ['eu-west-1', {}, 'sts.eu-west-1.amazonaws.com'],
@@ -25,7 +25,7 @@ const ENDPOINTS: readonly [region: string, env: Record<string, string>, host: st
   ['us-iso-east-1', {}, 'sts.us-iso-east-1.c2s.ic.gov'],
   ['us-isob-east-1', {}, 'sts.us-isob-east-1.sc2s.sgov.gov'],
   ['eu-isoe-west-1', {}, 'sts.eu-isoe-west-1.cloud.adc-e.uk'],
-  // A Region of tomorrow: kube2iam asked ec2:DescribeRegions whether it exists.
+  // A future Region: kube2iam asks ec2:DescribeRegions whether it exists.
   ['eu-north-9', {}, 'sts.eu-north-9.amazonaws.com'],
   ['us-east-1', { AWS_USE_FIPS_ENDPOINT: 'true' }, 'sts-fips.us-east-1.amazonaws.com'],
   // GovCloud's ordinary endpoints are FIPS ones.
@@ -73,7 +73,7 @@ const WORLDS = [
   ['us-gov-west-1', 'aws-us-gov'],
 ] as const
 for (const [region, partition] of WORLDS)
-  test(`a node in ${region} serves bare role names of partition ${partition}, and no other’s ARN by a bare glob`, async () => {
+  test(`a node in ${region} resolves bare role names in partition ${partition}, and a bare glob allows no ARN of another partition`, async () => {
     const world = await World.start({ region })
     try {
       await Promise.all([world.role('app'), world.namespace('shop')])

@@ -49,14 +49,14 @@ test('a refusal becomes a Warning on the pod, with the same sentence', () => {
   })
 })
 
-test('what passes by itself is no Event', () => {
+test('a temporary failure does not become an Event', () => {
   const { sent, report } = world()
   for (const code of ['busy', 'sts-throttled', 'sts-unavailable', 'pod-unknown', 'token-invalid'] as const)
     report(code)
   assert.equal(sent.length, 0)
 })
 
-test('a refusal that goes on is counted up in one Event, every five minutes', async () => {
+test('a refusal that continues updates the count of one Event every five minutes', async () => {
   const { clock, sent, report, nameOf } = world()
   for (let minute = 0; minute < 11; minute++) {
     report()
@@ -70,7 +70,7 @@ test('a refusal that goes on is counted up in one Event, every five minutes', as
   assert.ok(nameOf(0) && sent[1]?.path.endsWith(nameOf(0)))
 })
 
-test('another sentence, and another pod, is another Event', () => {
+test('another sentence or another pod makes another Event', () => {
   const { nameOf, report } = world()
   report('role-not-allowed', 'one')
   report('role-not-allowed', 'two')
@@ -78,7 +78,7 @@ test('another sentence, and another pod, is another Event', () => {
   assert.equal(new Set([0, 1, 2].map(nameOf)).size, 3)
 })
 
-test('an Event that a predecessor wrote is counted up; one that has expired is written again', async () => {
+test('an Event of a previous broker is updated, and one that has expired is written again', async () => {
   const { clock, sent, state, report } = world()
   state.fail = (method) => (method === 'POST' ? new KubeError(409, 'exists') : undefined)
   report()
@@ -95,7 +95,7 @@ test('an Event that a predecessor wrote is counted up; one that has expired is w
   assert.deepEqual(counts, [2, 3])
 })
 
-test('a thousand refused pods write few Events, and none of it fails a request', async () => {
+test('a thousand refused pods cause few Events, and failures to write them are only counted', async () => {
   const { clock, sent, outcomes, state, report } = world()
   state.fail = () => new Error('down')
   for (let index = 0; index < 1000; index++) report('role-not-allowed', 'x', { ...POD, uid: `u-${index}` })
@@ -105,7 +105,7 @@ test('a thousand refused pods write few Events, and none of it fails a request',
   assert.equal(outcomes.filter((outcome) => outcome === 'failed').length, 25)
 })
 
-test('a note is bounded as Kubernetes demands', () => {
+test('note and name of an Event stay within the limits of Kubernetes', () => {
   const { sent, report, nameOf } = world()
   report('sts-denied', 'x'.repeat(5000), { ...POD, name: 'n'.repeat(253) })
   assert.equal(String(sent[0]?.body.note).length, 1024)

@@ -1,18 +1,18 @@
-/** A way to a server that can be closed and opened again, so that the server is gone for whoever takes it. */
+/** A TCP proxy that can be closed and opened again, so that its clients cannot reach the server. */
 import { once } from 'node:events'
 import { connect, createServer, type Server, type Socket, type TcpNetConnectOpts } from 'node:net'
 import { freePort } from '../support/free-port.ts'
 
 export type Gate = {
   readonly port: number
-  /** Bytes that came back through it so far. */
+  /** Bytes that the server has sent through it so far. */
   readonly received: () => number
   /** Every connection is reset, and new ones are refused. */
   readonly shut: () => Promise<void>
   readonly open: () => Promise<void>
 }
 
-/** @param target where connections lead to, asked for each of them */
+/** @param target the server, which is requested for each connection */
 export async function openGate(target: () => TcpNetConnectOpts): Promise<Gate> {
   const sockets = new Set<Socket>()
   let received = 0
@@ -39,7 +39,7 @@ export async function openGate(target: () => TcpNetConnectOpts): Promise<Gate> {
     await once(server, 'listening')
     return server
   }
-  // Nobody takes it while the gate is shut.
+  // Nothing else takes the port while the gate is shut.
   const port = await freePort()
   let server = await listen(port)
   return {

@@ -1,4 +1,4 @@
-/** What the broker tells the firewall about pods on the host network. */
+/** The list of pods on the host network that the broker writes for the firewall. */
 import assert from 'node:assert/strict'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -18,7 +18,7 @@ before(async () => {
 })
 after(() => world?.stop())
 
-test('pods on the host network are listed, with who may use the node’s role by list and by label as it is now', async () => {
+test('the list has the pods on the host network, and whether the setting or the current label allows them the node’s role', async () => {
   const directory = join(world.directory, 'pods')
   await mkdir(directory)
   await world.namespace('agents', { [KEYS.hostNetwork]: 'allowed' })
@@ -56,29 +56,25 @@ test('pods on the host network are listed, with who may use the node’s role by
   await becomes('agents/agent-1 false', ...system)
 })
 
-test(
-  'the chart’s own list has AWS’s agents that work with the node’s role on the host network',
-  needsHelm,
-  () => {
-    const [, list = ''] =
-      /--host-network-allowed=([^"]+)/.exec(render('sandbox', '--set=guard.hostNetwork=block')) ?? []
-    const allows = (name: string) => {
-      const metadata = { uid: 'aa', namespace: 'kube-system', name }
-      const pod = podRecord({ metadata, spec: { hostNetwork: true } }, KEYS.role)
-      return pod && hostPods([pod], new Set(), list.split(','))[0]?.allowed
-    }
-    for (const name of [
-      'aws-node-x7x2p',
-      'ebs-csi-node-x7x2p',
-      'efs-csi-node-x7x2p',
-      'eks-pod-identity-agent-x7x2p',
-    ])
-      assert.equal(allows(name), true, name)
-    assert.equal(allows('kube-proxy-x7x2p'), false)
-  },
-)
+test('the chart allows the node’s role to AWS’s agents on the host network that need it', needsHelm, () => {
+  const [, list = ''] =
+    /--host-network-allowed=([^"]+)/.exec(render('sandbox', '--set=guard.hostNetwork=block')) ?? []
+  const allows = (name: string) => {
+    const metadata = { uid: 'aa', namespace: 'kube-system', name }
+    const pod = podRecord({ metadata, spec: { hostNetwork: true } }, KEYS.role)
+    return pod && hostPods([pod], new Set(), list.split(','))[0]?.allowed
+  }
+  for (const name of [
+    'aws-node-x7x2p',
+    'ebs-csi-node-x7x2p',
+    'efs-csi-node-x7x2p',
+    'eks-pod-identity-agent-x7x2p',
+  ])
+    assert.equal(allows(name), true, name)
+  assert.equal(allows('kube-proxy-x7x2p'), false)
+})
 
-test('a static pod is listed by the uid of its manifest; others cannot choose theirs with a text that is none', () => {
+test('a static pod is listed with the uid of its manifest, and no other pod can choose its uid by an annotation', () => {
   const record = (annotations: object) => {
     const pod = podRecord(
       { metadata: { uid: 'aa-1', namespace: 'a', name: 'b', annotations }, spec: { hostNetwork: true } },
@@ -96,7 +92,7 @@ test('a static pod is listed by the uid of its manifest; others cannot choose th
   )
 })
 
-test('the list is bounded, and one that is not as it should be is not read', async () => {
+test('the list has a maximum length, and a malformed list is not read', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'host-pods-'))
   const one = { uid: 'aa', namespace: 'a', name: 'b', allowed: false }
   const many = Array.from({ length: MAX_HOST_PODS + 5 }, (_, index) => ({ ...one, uid: index.toString(16) }))

@@ -1,4 +1,4 @@
-/** The broker's HTTP face against peers that misbehave. */
+/** The broker's HTTP server against peers that misbehave. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type Server } from 'node:http'
@@ -44,7 +44,7 @@ after(() => {
 const ask = (path: string, options: object = {}) =>
   httpRequest(new URL(path, `http://127.0.0.1:${port}`), { timeoutMs: 5000, maxBytes: 10_000, ...options })
 
-/** Writes raw bytes and resolves with everything that came back until the other side closed. */
+/** Writes raw bytes and resolves with everything that is received until the other side closes. */
 async function raw(text: string, localAddress = '127.0.0.1'): Promise<string> {
   const socket = connect({ host: '127.0.0.1', port, localAddress })
   let answer = ''
@@ -76,7 +76,7 @@ test('only the three routes exist, and only for GET and HEAD', async () => {
     assert.equal((await ask(path)).status, 404, path)
 })
 
-test('what is asked in another protocol is answered with both releases and the remedy, and is told to the log', async () => {
+test('a request in another protocol version is answered with the broker’s release and the remedy, and is logged', async () => {
   rejected.length = 0
   for (const [path, remedy] of [
     ['/v2/credentials', /was asked in v2: bring the node guard to the release of the sidecar$/],
@@ -95,7 +95,7 @@ test('what is asked in another protocol is answered with both releases and the r
   assert.equal(rejected.length, 3)
 })
 
-test('every answer says of which release the broker is', async () => {
+test('every answer names the broker’s release', async () => {
   for (const path of ['/v1/credentials', '/v1/metadata', '/v2/credentials', '/nowhere'])
     assert.match(String((await ask(path)).headers.server), /^pod2iam-broker\/\d+\.\d+\.\d+$/, path)
 })
@@ -113,11 +113,11 @@ test('headers larger than 12 KiB are refused', async () => {
 test('a peer that never finishes its headers is cut off', async () => {
   const started = Date.now()
   assert.match(await raw('GET /v1/credentials HTTP/1.1\r\nHost: x\r\n', '127.0.0.9'), /^HTTP\/1\.1 408|^$/)
-  // Half a minute of a busy machine, before the minute that Node would take.
+  // Half a minute suffices for a busy machine, and is less than the minute that Node would take.
   assert.ok(Date.now() - started < 30_000)
 })
 
-test('a peer may hold eight connections, and takes none from another', async () => {
+test('a peer may have eight connections, and takes none from another peer', async () => {
   const open = async (localAddress: string) => {
     const socket = connect({ host: '127.0.0.1', port, localAddress })
     socket.on('error', () => {})
@@ -134,7 +134,9 @@ test('a peer may hold eight connections, and takes none from another', async () 
   )
 })
 
-test('64 peers with eight idle connections each keep nobody out', { timeout: 300_000 }, async () => {
+test('64 peers with eight idle connections each do not keep other peers out', {
+  timeout: 300_000,
+}, async () => {
   const kept = await Promise.all(
     Array.from({ length: 512 }, async (_, index) => {
       const socket = connect({ host: '127.0.0.1', port, localAddress: `127.0.40.${(index >> 3) + 1}` })
@@ -148,16 +150,18 @@ test('64 peers with eight idle connections each keep nobody out', { timeout: 300
   for (const socket of kept) socket.destroy()
 })
 
-test('a connection without request is closed by the broker', { timeout: 300_000 }, async () => {
+test('the broker closes a connection after its request when no other follows', {
+  timeout: 300_000,
+}, async () => {
   const answer = await raw('GET /v1/credentials HTTP/1.1\r\nHost: x\r\n\r\n', '127.0.0.30')
   assert.match(answer, /^HTTP\/1\.1 200/)
 })
 
-test('a peer that asks many times at once on one connection loses it', async () => {
+test('a connection is closed when a peer sends many requests at once on it', async () => {
   const before = answered.length
   const answer = await raw('GET /v1/credentials HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(500), '127.0.0.31')
   assert.ok((answer.match(/HTTP\/1\.1 200/g) ?? []).length <= 2)
-  assert.ok(answered.length - before <= 2, `${answered.length - before} requests were heard`)
+  assert.ok(answered.length - before <= 2, `${answered.length - before} requests were answered`)
 })
 
 test('a problem keeps its status, code, sentence and Retry-After', async () => {
@@ -172,7 +176,7 @@ test('a problem keeps its status, code, sentence and Retry-After', async () => {
   assert.equal(answered.at(-1), 'credentials sts-throttled')
 })
 
-test('a fault of ours is 503, and tells nothing of itself', async () => {
+test('an internal error is a 503 that shows no details', async () => {
   fault = new TypeError('secret internals')
   const { status, body } = await ask('/v1/credentials')
   fault = undefined
@@ -180,7 +184,7 @@ test('a fault of ours is 503, and tells nothing of itself', async () => {
   assert.ok(!body.includes('internals'))
 })
 
-test('an address whose port a predecessor still holds is bound when it is free', async () => {
+test('an address whose port another process still holds is bound once it is free', async () => {
   const taken = await freePort()
   const holder = createServer().listen(taken, '127.0.0.1')
   await once(holder, 'listening')
@@ -188,7 +192,7 @@ test('an address whose port a predecessor still holds is bound when it is free',
     clock: systemClock,
     log: silentLog,
   })
-  await eventually('the other one is bound at once', () => listeners.bound().length === 1)
+  await eventually('the other address is bound at once', () => listeners.bound().length === 1)
   assert.equal(listeners.bound()[0]?.address, '127.0.0.2')
   holder.close()
   await eventually('both are bound', () => listeners.bound().length === 2)
@@ -196,7 +200,7 @@ test('an address whose port a predecessor still holds is bound when it is free',
   await eventually('none is bound', () => listeners.bound().length === 0)
 })
 
-/** A connection to a listener of its own, what came over it, and how it ended. */
+/** A connection to port `to`, what was received over it, and how it ended. */
 async function dialled(to: number) {
   const socket = connect({ host: '127.0.0.1', port: to })
   const seen = { socket, text: '', ended: false, error: '' }
@@ -213,7 +217,7 @@ async function dialled(to: number) {
   return seen
 }
 
-test('a listener that stops still answers what was asked, and what is asked over connections made before', async () => {
+test('a listener that stops still answers requests on the connections that it has', async () => {
   const [clock, free] = [fakeClock(), await freePort()]
   const answer: { give?: () => void } = {}
   const requests: string[] = []
@@ -240,7 +244,7 @@ test('a listener that stops still answers what was asked, and what is asked over
   await eventually('the late one has its answer', () => late.ended)
   assert.match(late.text, /^HTTP\/1\.1 200 OK\r\n.*connection: close\r\n.*answer to \/late$/is)
   await clock.advance(300)
-  await eventually('who asks nothing is let go', () => silent.ended)
+  await eventually('the connection without a request is closed', () => silent.ended)
   assert.deepEqual([slow.ended, isOver], [false, false])
   answer.give?.()
   await over
@@ -250,7 +254,7 @@ test('a listener that stops still answers what was asked, and what is asked over
   await assert.rejects(dialled(free), /ECONNREFUSED/)
 })
 
-test('a listener that stops waits five seconds for an answer, no more', async () => {
+test('a listener that stops waits at most five seconds for an answer', async () => {
   const [clock, free] = [fakeClock(), await freePort()]
   let asked = false
   const create = () =>
@@ -271,5 +275,5 @@ test('a listener that stops waits five seconds for an answer, no more', async ()
   assert.equal(isOver, false)
   for (let passed = 0; passed < 200; passed += 100) await clock.advance(100)
   await over
-  await eventually('it is let go', () => client.ended)
+  await eventually('the connection is closed', () => client.ended)
 })

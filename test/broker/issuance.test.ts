@@ -1,4 +1,4 @@
-/** STS as it is and as it fails, through the whole broker. */
+/** Sessions from STS, and failures of STS, through the whole broker. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, mock, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -21,7 +21,7 @@ const pod = (options: PodOptions = {}) => world.pod('shop', `pod-${made++}`, { r
 test('fifty requests of one pod at once make one STS call', async () => {
   const one = await pod()
   await world.aws.fault({ service: 'sts', kind: 'slow', ms: 50 })
-  // Eight connections are a pod's limit: the requests go one after another on each.
+  // A pod may have eight connections, so requests follow one another on each of them.
   const answers = await Promise.all(
     Array.from({ length: 8 }, async () => {
       const codes: string[] = []
@@ -33,7 +33,7 @@ test('fifty requests of one pod at once make one STS call', async () => {
   assert.equal((await world.aws.calls({ session: `shop.${one.name}` })).length, 1)
 })
 
-test('a role that does not trust the node is told with both roles and the statement, in an Event too', async () => {
+test('the refusal of a role that does not trust the node names both roles and the missing statement, also in an Event', async () => {
   await world.role('distrusting', { principal: 'arn:aws:iam::111111111111:role/somebody' })
   const one = await pod({ role: 'distrusting' })
   const { status, body, headers } = await world.ask(one)
@@ -51,7 +51,7 @@ test('a role that does not trust the node is told with both roles and the statem
   })
 })
 
-test('a wrong external id is denied, and neither sentence nor log nor Event tells it', async () => {
+test('a wrong external id is denied, and not shown in the answer, the log or an Event', async () => {
   await world.role('with-id', { externalId: 'right' })
   const one = await pod({ role: 'with-id', annotations: { [KEYS.externalId]: 'wrong-secret-id' } })
   const { body } = await world.ask(one)
@@ -62,7 +62,7 @@ test('a wrong external id is denied, and neither sentence nor log nor Event tell
   assert.ok(!(await world.metrics()).includes('wrong-secret-id'))
 })
 
-test('throttling, an outage and a closed connection are 503 at once, and pass', async () => {
+test('throttling, an outage and a closed connection give 503 at once, and the pod is served after them', async () => {
   for (const [kind, code] of [
     ['throttle', 'sts-throttled'],
     ['unavailable', 'sts-unavailable'],
@@ -78,13 +78,13 @@ test('throttling, an outage and a closed connection are 503 at once, and pass', 
   }
 })
 
-test('a connection that is cut once is tried again at once', async () => {
+test('an STS call whose connection is cut once is repeated at once', async () => {
   const one = await pod()
   await world.aws.fault({ service: 'sts', kind: 'close', calls: 1 })
   assert.equal(await world.code(one), 'ok')
 })
 
-test('an STS that hangs is given up, and does not keep other pods from theirs', async () => {
+test('a call that hangs is given up, and does not delay the credentials of other pods', async () => {
   await world.role('slow')
   const [one, other] = [await pod({ role: 'slow' }), await pod()]
   await world.aws.fault({ service: 'sts', kind: 'hang', role: 'slow' })
@@ -94,19 +94,19 @@ test('an STS that hangs is given up, and does not keep other pods from theirs', 
   assert.deepEqual([status, body.code], [503, 'sts-unavailable'])
 })
 
-test('while STS is down, what is cached is served', async () => {
+test('cached credentials are served while STS is down', async () => {
   const one = await pod()
   assert.equal(await world.code(one), 'ok')
   await world.aws.fault({ service: 'sts', kind: 'unavailable' })
   assert.equal(await world.code(one), 'ok')
 })
 
-test('node credentials that expired meanwhile are fetched again within the request', async () => {
+test('expired node credentials are fetched again within the request', async () => {
   await world.aws.rotateNodeCredentials({ expireOld: true })
   assert.equal(await world.code(await pod()), 'ok')
 })
 
-test('refused node credentials are told as such', async () => {
+test('a refusal of the node’s credentials by STS is reported as such', async () => {
   const one = await pod()
   await world.aws.fault({
     service: 'sts',
@@ -119,7 +119,7 @@ test('refused node credentials are told as such', async () => {
   assert.deepEqual([status, body.code], [503, 'node-credentials-unavailable'])
 })
 
-test('more than an hour falls back to an hour where AWS counts the node role as chaining', async () => {
+test('a session longer than an hour falls back to one hour where AWS counts the node role as chaining', async () => {
   await world.aws.putRole({
     arn: 'long',
     maxSessionDuration: 43_200,
@@ -143,7 +143,7 @@ test('more than an hour falls back to an hour where AWS counts the node role as 
   await world.broker()
 })
 
-test('session tags are EKS Pod Identity’s, and never sent unless switched on', async () => {
+test('session tags are those of EKS Pod Identity, and sent only when they are switched on', async () => {
   const without = await pod()
   assert.equal(await world.code(without), 'ok')
   await world.broker('--session-tags', '--cluster-name=prod')
@@ -161,7 +161,7 @@ test('session tags are EKS Pod Identity’s, and never sent unless switched on',
   })
 })
 
-test('under session scope role, pods of one role share a session, and a session name is refused', async () => {
+test('with session scope role, pods of one role share a session, and a session name is refused', async () => {
   await world.role('shared')
   await world.broker('--session-scope=role')
   const [one, two] = [await pod({ role: 'shared' }), await pod({ role: 'shared' })]
@@ -174,7 +174,7 @@ test('under session scope role, pods of one role share a session, and a session 
   await world.broker()
 })
 
-test('through a stable hop, pod roles see one caller, and no pod gets the hop’s role', async () => {
+test('with --assume-role-arn, all pod roles are assumed by that role, which no pod gets', async () => {
   const hop = await world.role('hop')
   await world.aws.putRole({
     arn: 'hop',
@@ -200,7 +200,7 @@ test('through a stable hop, pod roles see one caller, and no pod gets the hop’
   await world.broker()
 })
 
-test('the hop’s session is renewed before it ends, and at once when STS no longer takes it', async () => {
+test('the session of --assume-role-arn is renewed before it ends, and at once when STS does not accept it any more', async () => {
   const hop = world.aws.roleArn('hop')
   await world.guard({ validSeconds: 86_400 })
   await world.broker(`--assume-role-arn=${hop}`)
@@ -227,7 +227,7 @@ test('the hop’s session is renewed before it ends, and at once when STS no lon
   }
 })
 
-test('a stable hop that cannot be assumed is the node’s trouble, not the pod’s', async () => {
+test('a role of --assume-role-arn that cannot be assumed is reported as a problem of the node, not of the pod', async () => {
   const hop = await world.role('closed-hop', { principal: 'arn:aws:iam::111111111111:role/somebody' })
   await world.broker(`--assume-role-arn=${hop}`)
   const { status, body } = await world.ask(await pod())
@@ -236,7 +236,7 @@ test('a stable hop that cannot be assumed is the node’s trouble, not the pod�
   await world.broker()
 })
 
-test('with static keys from the environment, the broker learns who it is from STS', async () => {
+test('with static keys from the environment, the broker determines its identity by STS', async () => {
   const user = await world.aws.putUser({
     name: 'outside',
     policy: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: '*' }],
@@ -255,7 +255,7 @@ test('with static keys from the environment, the broker learns who it is from ST
   }
 })
 
-test('metrics count calls, cache and refusals, and no label names a pod, role or ARN', async () => {
+test('metrics count STS calls, cache results and refusals, and no label names a pod, role or ARN', async () => {
   await world.code(await pod({ role: 'distrusting' }))
   const text = await world.metrics()
   assert.match(text, /pod2iam_broker_sts_calls_total\{outcome="denied"\} [1-9]/)
@@ -265,7 +265,7 @@ test('metrics count calls, cache and refusals, and no label names a pod, role or
   assert.doesNotMatch(text, /arn:|distrusting|shop|pod-\d/)
 })
 
-test('the metadata a pod may see is the allow-list and nothing else', async () => {
+test('a pod gets only the metadata on the allow-list', async () => {
   const { status, body } = await world.ask(await pod(), '/v1/metadata')
   assert.equal(status, 200)
   const families = new Set(Object.keys(body).map((path) => path.split('/')[0]))
@@ -301,18 +301,18 @@ test('the metadata a pod may see is the allow-list and nothing else', async () =
     JSON.stringify(body),
     /user-data|iam\/|signature|pkcs7|public-keys|ssh|tags\/|autoscaling|rebalance/,
   )
-  // Of the addresses of the node's interface only its own: the others are pods'.
+  // Of the addresses of the node's interface, only its own one is served: the others belong to pods.
   assert.doesNotMatch(JSON.stringify(body), /10\.0\.0\.11[12]|10\.0\.0\.224/)
 })
 
-test('the first metadata a pod is told is whole, however slow the metadata service is', async () => {
+test('the first metadata a pod gets is complete, even from a slow metadata service', async () => {
   await world.aws.fault({ service: 'imds', kind: 'slow', ms: 50 })
   await world.broker()
   const { status, body } = await world.ask(await pod(), '/v1/metadata')
   assert.deepEqual([status, body['instance-type'], body['placement/region']], [200, 'm5.large', 'eu-west-1'])
 })
 
-test('metadata with news in it is good for a quarter of a minute, and credentials are never stored', async () => {
+test('metadata that may announce events may be cached for 15 seconds, other metadata and credentials not at all', async () => {
   const cacheControl = async (path?: string) => (await world.ask(await pod(), path)).headers['cache-control']
   assert.equal(await cacheControl('/v1/metadata'), 'no-store')
   for (const [allowed, expected] of [
@@ -326,7 +326,7 @@ test('metadata with news in it is good for a quarter of a minute, and credential
   }
 })
 
-test('an operator may add instance tags, and never what proves to be the node', async () => {
+test('an operator may allow instance tags, but never credentials or proofs of the node’s identity', async () => {
   await world.aws.setImds({ instanceTags: { team: 'shop' } })
   await world.broker('--metadata-allow=tags/instance/')
   const { body } = await eventually('tags', async () => {
@@ -348,7 +348,7 @@ test('an operator may add instance tags, and never what proves to be the node', 
       assert.throws(() => world.settings(`--metadata-allow=${prefix}`), /metadata-allow has/, prefix)
 })
 
-test('a node whose clock is ten minutes off gets credentials nevertheless, in either direction', async () => {
+test('a node whose clock is ten minutes ahead or behind gets credentials nevertheless', async () => {
   for (const offset of [10 * 60_000, -10 * 60_000]) {
     await world.aws.setClockOffset(offset)
     try {

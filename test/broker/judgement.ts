@@ -1,4 +1,4 @@
-/** The broker's judgement of who is asking, without HTTP: before an API server that counts its reads. */
+/** How the broker identifies a caller, without HTTP, with an API server that counts its reads. */
 import assert from 'node:assert/strict'
 import { parseSettings } from '../../common/settings.ts'
 import { authenticator } from '../../node-guard/broker/authenticate/authenticate.ts'
@@ -15,8 +15,8 @@ export const PEER = '10.0.0.1'
 export const ROLE_KEY = 'iam.amazonaws.com/role'
 
 /**
- * @param answer what the API server says of a path
- * @param podName the name in the token of a pod's uid, which here is the token itself
+ * @param answer the object that the API server returns for a path
+ * @param podName the pod name in the token of a pod's uid; the token is the uid itself here
  */
 export function judgement(
   answer: (path: string) => object | undefined | Promise<object | undefined>,

@@ -59,7 +59,7 @@ function world(pairs: readonly Pair[]) {
 
 const [first, second] = await Promise.all([keyPair('first'), keyPair('second')])
 
-test('every algorithm Kubernetes signs with is accepted, and the claims say who it is', async () => {
+test('a token with any algorithm that Kubernetes uses is accepted, and its claims identify the pod', async () => {
   for (const alg of ['RS256', 'ES256', 'ES384', 'ES512']) {
     const pair = await keyPair('k', alg)
     const { verify, token, clock } = world([pair])
@@ -74,7 +74,7 @@ test('every algorithm Kubernetes signs with is accepted, and the claims say who 
   }
 })
 
-test('the last good keys are used while the API server is away, for a day and no longer', async () => {
+test('while the API server is away, the last good keys are used for a day and no longer', async () => {
   const { clock, state, code, keys } = world([first])
   await clock.advance(1)
   state.down = true
@@ -88,7 +88,7 @@ test('the last good keys are used while the API server is away, for a day and no
   assert.equal(await code(first), 'ok')
 })
 
-test('a key that is removed stops working with the next fetch, within six minutes', async () => {
+test('a removed key is no longer accepted after the next fetch, within six minutes', async () => {
   const { clock, state, code } = world([first, second])
   await clock.advance(1)
   state.keys = [second.jwk]
@@ -97,7 +97,7 @@ test('a key that is removed stops working with the next fetch, within six minute
   assert.equal(await code(second), 'ok')
 })
 
-test('a token signed with a new key causes one fetch, however many bring it at once', async () => {
+test('tokens signed with a new key cause one fetch, however many arrive at once', async () => {
   const { clock, state, code } = world([first])
   await clock.advance(1)
   state.keys = [first.jwk, second.jwk]
@@ -109,7 +109,7 @@ test('a token signed with a new key causes one fetch, however many bring it at o
   assert.equal(state.fetches - before, 1)
 })
 
-test('tokens that name keys nobody has cannot press the API server', async () => {
+test('tokens that name unknown keys cannot overload the API server', async () => {
   const { clock, state, code } = world([first])
   await clock.advance(1)
   const before = state.fetches
@@ -135,7 +135,7 @@ test('an answer that is not a set of public keys does not replace a good one', a
   }
 })
 
-test('claims that do not fit together are refused', async () => {
+test('a token with missing or contradictory claims is refused', async () => {
   const { clock, code } = world([first])
   await clock.advance(1)
   const kubernetes = (over: object) => ({
@@ -170,7 +170,7 @@ test('claims that do not fit together are refused', async () => {
     assert.equal(await code(first, claims), 'token-invalid', JSON.stringify(claims))
 })
 
-test('times may be off by five seconds', async () => {
+test('the times in a token may be off by five seconds', async () => {
   const { clock, code } = world([first])
   await clock.advance(1)
   assert.equal(await code(first, { nbf: clock.now() / 1000 + 4 }), 'ok')
@@ -186,7 +186,7 @@ test('the discovered issuer follows the API server', async () => {
   assert.equal(await code(first, { iss: 'https://new.example' }), 'ok')
 })
 
-test('a new key is known within ten seconds, however many junk keys are named before and meanwhile', async () => {
+test('a new key is known within ten seconds, however many tokens name junk keys', async () => {
   const { clock, state, code } = world([first])
   await clock.advance(1)
   const junk = await keyPair('junk')
@@ -207,7 +207,7 @@ test('after an outage the keys are fetched at their usual pace again', async () 
   state.down = true
   await clock.advance(10 * MINUTE)
   state.down = false
-  // The pause of an outage is a minute at most, the usual one four and a half at least.
+  // In an outage the pause is at most one minute, otherwise at least four and a half minutes.
   await clock.advance(MINUTE)
   const { fetches } = state
   await clock.advance(3 * MINUTE)
@@ -217,14 +217,14 @@ test('after an outage the keys are fetched at their usual pace again', async () 
   assert.ok(state.fetches > fetches + 3, 'a new outage begins with short pauses')
 })
 
-test('a fetch on demand replaces the one that was due: there is one timer', async () => {
+test('a fetch on demand replaces the scheduled one, so that there is only one timer', async () => {
   const { clock, keys } = world([first])
   await clock.advance(1)
   assert.equal(await keys.unknownKey(), true)
   assert.equal(clock.pending(), 1)
 })
 
-test('after the end nothing is fetched, also when the end came during a fetch', async () => {
+test('no keys are fetched after the stop, also when it comes during a fetch', async () => {
   const waiting = world([first])
   await waiting.clock.advance(1)
   waiting.keys.stop()
@@ -235,7 +235,7 @@ test('after the end nothing is fetched, also when the end came during a fetch', 
   assert.equal(fetching.clock.pending(), 0)
 })
 
-test('a failed fetch is told with the age of the keys that stay in use', async () => {
+test('a failed fetch is logged with the age of the keys that stay in use', async () => {
   const { clock, state, lines } = world([first])
   await clock.advance(1)
   state.down = true

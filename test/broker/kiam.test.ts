@@ -1,6 +1,7 @@
 /**
- * What kiam's users know (version 4.2 and its tests), row by row: the same, or the difference that makes it safe. Its regexps
- * stand in test/common/policy.test.ts, its role spellings in test/common/role.test.ts, STS endpoints in endpoints.test.ts.
+ * The behaviour that users of kiam know (version 4.2 and its tests), row by row: the same here, or the difference that
+ * makes it safe. Its regexps are in test/common/policy.test.ts, its spellings of roles in test/common/role.test.ts, and
+ * STS endpoints in endpoints.test.ts.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -10,12 +11,17 @@ import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
 import { eventually } from '../support/until.ts'
 import { type PodOptions, World } from './world.ts'
 
-/** The server's flags that have a namesake here, and its value when it is left out. */
+/** The server's flags, the setting here with the same purpose, and its default. */
 const FLAGS: readonly [flag: string, setting: keyof typeof BROKER_SETTINGS, ours: unknown, why: string][] = [
-  ['--role-base-arn', 'baseRoleArn', undefined, 'the same; discovered where absent, without a flag for it'],
-  ['--session-duration', 'sessionDuration', 3600, 'an hour; there 15 minutes'],
-  ['--assume-role-arn', 'assumeRoleArn', undefined, 'the same; left out is left out, which v4.2 cannot'],
-  ['--region', 'region', undefined, 'else the environment’s, else the node’s; there the global endpoint'],
+  ['--role-base-arn', 'baseRoleArn', undefined, 'the same; discovered when left out, without another flag'],
+  ['--session-duration', 'sessionDuration', 3600, 'one hour; in kiam 15 minutes'],
+  ['--assume-role-arn', 'assumeRoleArn', undefined, 'the same; not used when left out, which v4.2 cannot'],
+  [
+    '--region',
+    'region',
+    undefined,
+    'otherwise that of the environment or the node; in kiam the global endpoint',
+  ],
   ['--kubeconfig', 'kubeconfig', undefined, 'the same'],
 ]
 for (const [flag, setting, ours, why] of FLAGS)
@@ -23,7 +29,7 @@ for (const [flag, setting, ours, why] of FLAGS)
     assert.equal(BROKER_SETTINGS[setting].fallback?.(), ours)
   })
 
-test('--fetchers, --session-refresh and --prefetch-buffer-size have no namesake: what they tune is bounded by itself', () => {
+test('--fetchers, --session-refresh and --prefetch-buffer-size have no equivalent, since what they tune has fixed limits', () => {
   assert.deepEqual(
     Object.keys(BROKER_SETTINGS).filter((name) => /fetch|refresh|buffer|session$/i.test(name)),
     [],
@@ -31,10 +37,10 @@ test('--fetchers, --session-refresh and --prefetch-buffer-size have no namesake:
   assert.equal(BROKER_SETTINGS.stsConcurrency.fallback?.(), 10)
 })
 
-/** There `kiam-<annotation>`, cut to 63: here after the namespace, so that nobody can take another's name. */
+/** In kiam `kiam-<annotation>`, cut to 63 characters; here with the namespace first, so that no other can use the name. */
 const NAMES: readonly [annotation: string | undefined, ours: RegExp][] = [
   ['testing', /^shop\.testing$/],
-  // Two names that differ only in what is not legal must not become one.
+  // Two names that differ only in illegal characters must not become the same.
   ['testing@#&-test%', /^shop\.testing@---test--[0-9a-f]{20}$/],
   ['my session/1:2', /^shop\.my-session-1-2-[0-9a-f]{20}$/],
   [
@@ -86,12 +92,12 @@ describe('through the whole broker', () => {
       assert.equal(await world.code(await pod(namespace, { role })), code)
     })
 
-  test('a pod without role gets none: role-not-set, 404', async () => {
+  test('a pod without role is refused with role-not-set and 404', async () => {
     const { status, body } = await world.ask(await world.pod('red', `pod-${made++}`))
     assert.deepEqual([status, body.code], [404, 'role-not-set'])
   })
 
-  test('what is forbidden becomes an Event on the pod, and what STS denies too', async () => {
+  test('a refusal becomes an Event on the pod, also one by STS', async () => {
     const forbidden = await pod('red', { role: 'orange_role' })
     await world.code(forbidden)
     await world.namespace('free')
@@ -104,7 +110,7 @@ describe('through the whole broker', () => {
     })
   })
 
-  test('concurrent callers share one STS call, and one that leaves does not cancel it for the others', async () => {
+  test('concurrent requests share one STS call, which goes on when one of the clients disconnects', async () => {
     const one = await pod('red')
     const fault = await world.aws.fault({ service: 'sts', kind: 'slow', ms: 300 })
     const leaving = AbortSignal.timeout(50)
@@ -127,7 +133,7 @@ describe('through the whole broker', () => {
   const starting = { podIPs: [], phase: 'Pending', hostIP: '10.0.0.1' }
   const calls = async (name: string) => (await world.aws.calls({ session: `red.${name}` })).length
 
-  test('prefetch: a starting pod is fetched ahead, with its session name and external id; a failed one is not', async () => {
+  test('prefetch: the session of a starting pod is fetched ahead with its session name and external id, that of a failed pod is not', async () => {
     const failed = await pod('red', { ...starting, phase: 'Failed' })
     const annotations = { [KEYS.sessionName]: 'mine', [KEYS.externalId]: 'id-1' }
     await pod('red', { ...starting, annotations })
@@ -139,21 +145,21 @@ describe('through the whole broker', () => {
     assert.equal(await calls(failed.name), 0)
   })
 
-  test('prefetch: a pod the scheduler binds later is fetched when it starts here, which kiam does not notice', async () => {
+  test('prefetch: the session of a pod that is bound later is fetched when it starts here, which kiam does not notice', async () => {
     const one = await pod('red', { podIPs: [] })
     const status = { hostIP: '10.0.0.1', hostIPs: [{ ip: '10.0.0.1' }] }
     await world.api.admin.patch('pods', one.name, 'red', { status }, { type: 'merge', subresource: 'status' })
     await eventually('prefetched', async () => (await calls(one.name)) === 1)
   })
 
-  test('prefetch: what policy forbids never reaches STS, which kiam asked for it', async () => {
+  test('prefetch: a role that the policy forbids is never requested from STS, unlike in kiam', async () => {
     const forbidden = await pod('red', { ...starting, role: 'orange_role' })
     const allowed = await pod('red', starting)
     await eventually('prefetched', async () => (await calls(allowed.name)) === 1)
     assert.equal(await calls(forbidden.name), 0)
   })
 
-  test('a pod of the same role but another session name or external id is another identity', async () => {
+  test('pods of the same role with another session name or external id do not share credentials', async () => {
     await world.role('guarded', { externalId: 'right' })
     await world.namespace('both', ENABLED, permitted('.*/guarded'))
     const one = (annotations: Record<string, string>) => pod('both', { role: 'guarded', annotations })
@@ -170,7 +176,7 @@ describe('through the whole broker', () => {
     assert.notEqual(answers[0]?.body.AccessKeyId, answers[1]?.body.AccessKeyId)
   })
 
-  test('an AWS error is told in its own words, with its code', async () => {
+  test('an AWS error is reported with its own text and code', async () => {
     const one = await pod('red')
     await world.aws.fault({
       service: 'sts',

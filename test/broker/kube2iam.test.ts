@@ -1,7 +1,7 @@
 /**
- * What kube2iam's users know (version 0.15 and its tests), row by row: the same, or the difference that makes it safe. Roles and
- * patterns by themselves stand in test/common/{role,policy,glob}.test.ts, STS endpoints in endpoints.test.ts, the metadata
- * service in test/sidecar/.
+ * The behaviour that users of kube2iam know (version 0.15 and its tests), row by row: the same here, or the difference that
+ * makes it safe. Roles and patterns alone are in test/common/{role,policy,glob}.test.ts, STS endpoints in
+ * endpoints.test.ts, and the metadata service in test/sidecar/.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -10,33 +10,32 @@ import { identityEnv, identityOfAnnotations } from '../../common/identity.ts'
 import { KEYS, SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { Problem } from '../../common/protocol.ts'
 import { judgePeer } from '../../node-guard/broker/authenticate/peer.ts'
-import { entitle } from '../../node-guard/broker/authorize/entitle.ts'
+import { entitlementOf } from '../../node-guard/broker/authorize/entitlement.ts'
 import { sessionName } from '../../node-guard/broker/authorize/session-name.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { BROKER_SETTINGS } from '../../node-guard/broker/settings.ts'
-import { eventually } from '../support/until.ts'
 import { type PodOptions, World } from './world.ts'
 
 const B = 'arn:aws:iam::123456789012:role/'
 const OTHER = 'arn:aws:iam::999999999999:role/'
 
-/** Flags of `cmd/main.go` that have a namesake here, and its value when it is left out. */
+/** Flags of `cmd/main.go`, the setting here with the same purpose, and its default. */
 const FLAGS: readonly [flag: string, setting: keyof typeof BROKER_SETTINGS, ours: unknown, why: string][] = [
   ['--kubeconfig', 'kubeconfig', undefined, 'the same'],
-  ['--base-role-arn', 'baseRoleArn', undefined, 'the same; discovered where absent, without a flag for it'],
-  ['--default-role', 'defaultRole', undefined, 'the same; it passes the namespace’s policy too'],
+  ['--base-role-arn', 'baseRoleArn', undefined, 'the same; discovered when left out, without another flag'],
+  ['--default-role', 'defaultRole', undefined, 'the same, but the namespace’s policy applies to it'],
   ['--iam-role-key', 'roleKey', 'iam.amazonaws.com/role', 'the same'],
-  ['--namespace-restrictions', 'namespaceRestrictions', true, 'on unless switched off; there off'],
+  ['--namespace-restrictions', 'namespaceRestrictions', true, 'on by default; in kube2iam off'],
   ['--namespace-restriction-format', 'namespaceRestrictionFormat', 'glob', 'the same'],
   [
     '--iam-role-session-ttl',
     'sessionDuration',
     3600,
-    'the duration itself; there twice the flag, 1800 by default',
+    'the duration itself; in kube2iam twice the flag, 1800 by default',
   ],
   ['--metadata-addr', 'imdsEndpoint', undefined, 'a URL'],
   ['--log-level', 'logLevel', 'info', 'the same'],
-  ['--app-port', 'port', 9171, 'on node-local addresses; there on all'],
+  ['--app-port', 'port', 9171, 'on node-local addresses; in kube2iam on all'],
   [
     '--metrics-port',
     'healthPort',
@@ -49,11 +48,11 @@ for (const [flag, setting, ours, why] of FLAGS)
     assert.equal(BROKER_SETTINGS[setting].fallback?.(), ours)
   })
 
-test('--node is required: no broker sees pods of the whole cluster', () => {
+test('--node is required, since no broker watches the pods of the whole cluster', () => {
   assert.equal(BROKER_SETTINGS.nodeName.fallback, undefined)
 })
 
-test('flags that loosen security or patch over a race have no namesake', () => {
+test('flags that weaken security or hide a race have no equivalent', () => {
   const gone = [
     'insecure',
     'apiToken',
@@ -90,7 +89,7 @@ function entitled({ annotations = {}, clusterDefault, namespace, label = 'all', 
   assert.ok(pod)
   const policy = namespace ?? { [KEYS.allowedRoles]: `["*","${OTHER}*"]` }
   try {
-    const { request } = entitle(
+    const { request } = entitlementOf(
       pod,
       { name: 'default', injection: label, annotations: policy },
       { base, own: [] },
@@ -118,10 +117,15 @@ function entitled({ annotations = {}, clusterDefault, namespace, label = 'all', 
 
 const role = (value: string) => ({ [KEYS.role]: value })
 
-/** TestExtractRoleARN, and the rows of "role resolution" that it leaves out. */
+/** The cases of TestExtractRoleARN, and those of "role resolution" that it lacks. */
 const EFFECTIVE: readonly [what: string, given: Case, ours: string, why: string][] = [
-  ['no annotation and no default', {}, 'role-not-set', 'an error there; with a base 200 and an empty role'],
-  ['no annotation, no default and no base', { base: undefined }, 'role-not-set', 'an error there'],
+  [
+    'no annotation and no default',
+    {},
+    'role-not-set',
+    'in kube2iam an error; with a base 200 and an empty role',
+  ],
+  ['no annotation, no default and no base', { base: undefined }, 'role-not-set', 'in kube2iam an error'],
   ['an explicit role', { annotations: role('explicit-role') }, `${B}explicit-role`, 'the same'],
   [
     'no annotation and a default',
@@ -148,7 +152,7 @@ const EFFECTIVE: readonly [what: string, given: Case, ours: string, why: string]
     'the same',
   ],
   [
-    'only another key',
+    'an annotation with another key only',
     { annotations: { 'nope.example/role': 'x' }, clusterDefault: 'explicit-default-role' },
     `${B}explicit-default-role`,
     'the same',
@@ -163,30 +167,30 @@ const EFFECTIVE: readonly [what: string, given: Case, ours: string, why: string]
     'an empty external id',
     { annotations: { ...role('something'), [KEYS.externalId]: '' } },
     `${B}something`,
-    'none is sent, the same',
+    'the same: none is sent',
   ],
-  ['an empty annotation', { annotations: role('') }, 'role-not-allowed', 'the base itself there'],
+  ['an empty annotation', { annotations: role('') }, 'role-not-allowed', 'in kube2iam the base itself'],
   [
     'an empty annotation and a default',
     { annotations: role(''), clusterDefault: 'x' },
     'role-not-allowed',
-    'an empty annotation is one, so the default is not used; the same',
+    'the same: an empty annotation counts, so the default is not used',
   ],
   [
     'a bare name without a base',
     { annotations: role('x'), base: undefined },
     'role-not-allowed',
-    'sent to STS there',
+    'in kube2iam sent to STS',
   ],
   ['an ARN without a base', { annotations: role(`${OTHER}x`), base: undefined }, `${OTHER}x`, 'the same'],
   [
-    'a default role that the namespace does not list',
+    'a default role which the namespace does not list',
     { clusterDefault: 'default-role', namespace: {} },
     'role-not-allowed',
     'a default passes every restriction there',
   ],
   [
-    'a default role, annotated, that the namespace does not list',
+    'an annotated role which is the default and which the namespace does not list',
     { annotations: role('default-role'), clusterDefault: 'default-role', namespace: {} },
     'role-not-allowed',
     'a default passes every restriction there',
@@ -201,7 +205,7 @@ const EFFECTIVE: readonly [what: string, given: Case, ours: string, why: string]
     'a namespace without annotation',
     { annotations: role('explicit-role'), namespace: {} },
     'role-not-allowed',
-    'the same, with the command that allows it',
+    'the same, and the refusal has the command that allows it',
   ],
 ]
 for (const [what, given, ours, why] of EFFECTIVE)
@@ -209,7 +213,7 @@ for (const [what, given, ours, why] of EFFECTIVE)
     assert.equal(entitled(given), ours)
   })
 
-/** A name of the address and the role there; here it says which pod it was, and no two pods share one. */
+/** In kube2iam named after address and role; here after the pod, so that no two pods share a name. */
 const NAMES: readonly [pod: string, ours: string][] = [
   ['my-pod', 'shop.my-pod'],
   ['x'.repeat(100), `shop.${'x'.repeat(38)}-`],
@@ -224,7 +228,7 @@ for (const [name, ours] of NAMES)
     )
   })
 
-/** parseRemoteAddr: Node hands over the address alone; `undefined` is no address. */
+/** parseRemoteAddr: Node gives the address without the port, or `undefined`. */
 const PEERS: readonly [peer: string | undefined, podIP: string, matches: boolean][] = [
   ['10.0.0.1', '10.0.0.1', true],
   ['127.0.0.1', '127.0.0.1', true],
@@ -262,7 +266,7 @@ describe('through the whole broker', () => {
   const pod = (options: PodOptions = {}, namespace = 'shop') =>
     world.pod(namespace, `pod-${made++}`, { role: 'app', ...options })
 
-  /** The error matrix: 404 for nearly everything there; here each cause has its code. */
+  /** The error matrix: kube2iam answers nearly everything with 404; here each cause has its own code. */
   const MATRIX: readonly [
     what: string,
     asking: () => Promise<{ ip: string; token: string }>,
@@ -270,11 +274,11 @@ describe('through the whole broker', () => {
   ][] = [
     ['a pod with role', () => pod(), 'ok'],
     [
-      'an address that belongs to nobody',
+      'a request from an address of no pod',
       async () => ({ ...(await pod()), ip: '127.66.0.9' }),
       'peer-address-mismatch',
     ],
-    ['a token that is none', async () => ({ ...(await pod()), token: 'a.b.c' }), 'token-invalid'],
+    ['a malformed token', async () => ({ ...(await pod()), token: 'a.b.c' }), 'token-invalid'],
     ['no annotation and no default', () => world.pod('all', `pod-${made++}`), 'role-not-set'],
     [
       'a namespace that denies',
@@ -284,21 +288,21 @@ describe('through the whole broker', () => {
       },
       'role-not-allowed',
     ],
-    ['STS refuses', () => pod({ role: 'nobodys' }), 'sts-denied'],
-    ['a role that is no role', () => pod({ role: 'role/' }), 'role-not-allowed'],
+    ['a role that STS refuses', () => pod({ role: 'nobodys' }), 'sts-denied'],
+    ['a role without a name', () => pod({ role: 'role/' }), 'role-not-allowed'],
   ]
   for (const [what, asking, code] of MATRIX)
     test(`${what}: ${code}`, async () => {
       assert.equal(await world.code(await asking()), code)
     })
 
-  /** The pod index: which pods are served by address there, by token and phase here. */
+  /** The pod index: kube2iam serves pods by address, the broker by token and phase. */
   const PHASES: readonly [phase: string, podIPs: readonly string[], code: string][] = [
     ['Running', ['127.66.1.1'], 'ok'],
     ['Pending', ['127.66.1.2'], 'ok'],
     ['Succeeded', ['127.66.1.3'], 'pod-unknown'],
     ['Failed', ['127.66.1.4'], 'pod-unknown'],
-    // Not in the index there; the kubelet's word may come later than the sidecar's first request.
+    // Not in kube2iam's index; the kubelet may report the address later than the sidecar's first request.
     ['Running', [], 'ok'],
   ]
   for (const [phase, podIPs, code] of PHASES)
@@ -307,7 +311,7 @@ describe('through the whole broker', () => {
       assert.equal(await world.code({ ...one, ip: podIPs[0] ?? '127.66.1.9' }), code)
     })
 
-  test('two pods with one address, as after a reuse, are told apart by their tokens', async () => {
+  test('two pods with the same address, as after its reuse, are distinguished by their tokens', async () => {
     const ip = '127.66.2.1'
     const [first, second] = [await pod({ podIPs: [ip] }), await pod({ podIPs: [ip], role: 'other' })]
     const answers = [await world.ask(first), await world.ask(second)]
@@ -317,12 +321,12 @@ describe('through the whole broker', () => {
     )
   })
 
-  test('the second address of a dual-stack pod is its own, which kube2iam does not know', async () => {
+  test('the second address of a dual-stack pod is accepted, which kube2iam does not know', async () => {
     const one = await pod({ podIPs: ['fd00::7', '127.66.2.2'] })
     assert.equal(await world.code({ ...one, ip: '127.66.2.2' }), 'ok')
   })
 
-  test('three and five requests in a row make one STS call, and concurrent ones too', async () => {
+  test('five requests in a row make one STS call, and so do five concurrent ones', async () => {
     const one = await pod()
     for (let index = 0; index < 5; index++) assert.equal(await world.code(one), 'ok')
     const other = await pod()
@@ -331,13 +335,13 @@ describe('through the whole broker', () => {
       assert.equal((await world.aws.calls({ session: `shop.${name}` })).length, 1)
   })
 
-  test('an STS error is asked for once in five requests, without a flag', async () => {
+  test('a role that STS denies is requested from it once for five requests, without a flag', async () => {
     const one = await pod({ role: 'nobodys' })
     for (let index = 0; index < 5; index++) assert.equal(await world.code(one), 'sts-denied')
     assert.equal((await world.aws.calls({ session: `shop.${one.name}` })).length, 1)
   })
 
-  test('an external id is sent where it is set, and only there', async () => {
+  test('an external id is sent if it is set and not empty', async () => {
     const [without, empty, set] = [
       await pod(),
       await pod({ annotations: { [KEYS.externalId]: '' } }),
@@ -349,7 +353,7 @@ describe('through the whole broker', () => {
     assert.deepEqual([await sent(without), await sent(empty), await sent(set)], [null, null, 'id-1'])
   })
 
-  test('a wrong external id gets nothing, although another pod’s right one was just used for that role', async () => {
+  test('a pod with a wrong external id gets nothing, although another pod has just used the right one', async () => {
     await world.role('guarded', { externalId: 'right' })
     const right = await pod({ role: 'guarded', annotations: { [KEYS.externalId]: 'right' } })
     assert.equal(await world.code(right), 'ok')
@@ -357,26 +361,25 @@ describe('through the whole broker', () => {
       assert.equal(await world.code(await pod({ role: 'guarded', annotations })), 'sts-denied')
   })
 
-  test('nothing but AssumeRole is ever asked of AWS: no DescribeRegions, and no Region list to be right', async () => {
+  test('no AWS action but AssumeRole is called, so no list of Regions is needed', async () => {
     await world.code(await pod())
     const actions = new Set((await world.aws.calls({})).map(({ action }) => action))
     assert.deepEqual(actions, new Set(['AssumeRole']))
   })
 
-  test('a session asks for an hour and is handed out with at least half of it left', async () => {
+  test('a session of one hour is requested, and is served with at least half of its time left', async () => {
     const one = await pod()
     const { body } = await world.ask(one)
     assert.equal((await world.aws.calls({ session: `shop.${one.name}` }))[0]?.duration, 3600)
     assert.ok(Date.parse(body.Expiration ?? '') - Date.now() > 30 * 60_000)
   })
 
-  test('all namespaces’ pods of other nodes are none of this broker’s business', async () => {
+  test('a pod of another node is refused', async () => {
     const foreign = await pod({ node: 'node-2' })
     assert.equal(await world.code(foreign), 'token-not-for-this-node')
-    assert.match(await eventually('metrics', () => world.metrics()), /pod2iam_broker_pods \d+/)
   })
 
-  test('metrics know outcomes by class, and no role_arn', async () => {
+  test('metrics count the outcomes of STS calls by class, and have no role_arn', async () => {
     await world.code(await pod())
     await world.code(await pod({ role: 'nobodys-2' }))
     const text = await world.metrics()

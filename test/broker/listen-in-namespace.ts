@@ -1,4 +1,4 @@
-/** Run in a network namespace of its own: listens on the broker's addresses before their link exists, then makes it. */
+/** Runs in a network namespace of its own: listens on the broker's addresses before their link exists, then creates the link. */
 import { execFileSync } from 'node:child_process'
 import { createServer } from 'node:http'
 import { BROKER_ADDRESSES } from '../../common/addresses.ts'
@@ -22,13 +22,13 @@ const before = addresses()
 try {
   ip('link', 'add', 'pod2iam0', 'type', 'dummy')
 } catch {
-  // As the firewall does where the kernel has no dummy.
+  // As the firewall does where the kernel has no dummy interfaces.
   ip('link', 'add', 'pod2iam0', 'type', 'bridge')
 }
 ip('link', 'set', 'pod2iam0', 'up')
 ip('addr', 'add', '169.254.170.24/32', 'dev', 'pod2iam0')
 await eventually('IPv4', () => addresses().length === 1)
-// Not `nodad`: tentative for a second or two, as on a node.
+// Without `nodad`, so that the address is tentative for a second or two, as on a node.
 ip('addr', 'add', 'fd00:70d2:1a::24/128', 'dev', 'pod2iam0')
 await eventually('IPv6', () => addresses().length === 2)
 process.stdout.write(JSON.stringify({ before, after: addresses() }))

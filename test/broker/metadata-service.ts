@@ -1,6 +1,6 @@
-/** A metadata service of a few leaves, in this process. */
+/** A metadata service in this process, with a few leaves. */
 
-/** A metadata service of these leaves, paths below `meta-data/` unless they begin with `dynamic/`, with its listings. */
+/** A metadata service with these leaves and its listings; paths are below `meta-data/` unless they begin with `dynamic/`. */
 export function service(leaves: Record<string, string>) {
   const asked: string[] = []
   const get = async (path: string): Promise<string | undefined> => {

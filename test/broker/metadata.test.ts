@@ -1,4 +1,4 @@
-/** What is read of the node's metadata service for pods, and at what cost. */
+/** What the broker reads from the node's metadata service for pods, and with how many requests. */
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { systemClock } from '../../common/clock.ts'
@@ -9,7 +9,7 @@ import { service } from './metadata-service.ts'
 
 const [LISTED] = partsOf([])
 
-/** Whatever is asked for comes from a table of answers, listings too. */
+/** A metadata service that answers every path from a table, listings too. */
 function answers(table: Record<string, string>) {
   const asked: string[] = []
   const get = async (path: string) => {
@@ -22,9 +22,9 @@ function answers(table: Record<string, string>) {
 const read = (imds: Parameters<typeof readPart>[0], part = LISTED) => readPart(imds, part ?? assert.fail())
 
 describe('a reading', () => {
-  test('holds what lies on the list, and asks for nothing else', async () => {
+  test('has the values on the allow-list, and no other is requested', async () => {
     const nic = 'network/interfaces/macs/02:00:00:00:00:01'
-    const told = {
+    const expected = {
       hostname: 'ip-10-0-0-10.eu-west-1.compute.internal',
       'instance-id': 'i-1',
       'placement/region': 'eu-west-1',
@@ -35,7 +35,7 @@ describe('a reading', () => {
       'dynamic/instance-identity/document': '{}',
     }
     const imds = service({
-      ...told,
+      ...expected,
       'iam/info': '{}',
       'identity-credentials/ec2/info': '{}',
       'managed-ssh-keys/signer-cert': 'x',
@@ -46,7 +46,7 @@ describe('a reading', () => {
       [`${nic}/of-the-future`]: 'x',
       'dynamic/instance-identity/signature': 'x',
     })
-    assert.deepEqual(await read(imds), { values: told, leftOut: [] })
+    assert.deepEqual(await read(imds), { values: expected, leftOut: [] })
     const never =
       /iam|user-data|signature|pkcs7|rsa2048|identity-credentials|ssh|public-keys|spot|tags|prefix|future/
     assert.deepEqual(
@@ -55,13 +55,13 @@ describe('a reading', () => {
     )
   })
 
-  test('tells of an interface’s addresses its own, not those of the node’s other pods', async () => {
+  test('has only an interface’s own address, not those of the node’s pods', async () => {
     const path = 'network/interfaces/macs/02:00:00:00:00:01/local-ipv4s'
     const { values } = await read(service({ [path]: '10.0.0.10\n10.0.0.11\n10.0.0.12' }))
     assert.deepEqual(values, { [path]: '10.0.0.10' })
   })
 
-  test('leaves out a text that is not what EC2 has there, and says which', async () => {
+  test('leaves out a value that is not of the kind EC2 has there, and says which', async () => {
     const strange = {
       'instance-id': 'i-1\r\nX-Injected: 1',
       'local-ipv4': 'ten',
@@ -81,34 +81,34 @@ describe('a reading', () => {
     )
   })
 
-  test('takes the newline from the end of a text, and an empty one as it is', async () => {
+  test('removes a newline at the end of a value, and keeps an empty value', async () => {
     const leaves = { 'placement/availability-zone': 'eu-west-1b\n', 'public-hostname': '' }
     const { values } = await read(service(leaves))
     assert.deepEqual(values, { 'placement/availability-zone': 'eu-west-1b', 'public-hostname': '' })
   })
 
-  test('asks for what is known where a metadata service lists nothing', async () => {
+  test('requests the known paths if a metadata service has no listings', async () => {
     const { values } = await read(answers({ 'meta-data/hostname': 'h', 'meta-data/instance-id': 'i-1' }))
     assert.deepEqual(values, { hostname: 'h', 'instance-id': 'i-1' })
   })
 
-  test('takes at most 16 interfaces, the node’s own first, and 512 texts', async () => {
+  test('has at most 16 interfaces, the node’s own first, and 512 values', async () => {
     const mac = (n: number) => `02:00:00:00:00:${n.toString(16).padStart(2, '0')}`
     const interfaces = Array.from({ length: 64 }, (_, n) => [
       `network/interfaces/macs/${mac(n)}/vpc-id`,
       'vpc-1',
     ])
     const { values } = await read(service({ mac: mac(60), ...Object.fromEntries(interfaces) }))
-    const told = Object.keys(values).filter((key) => key.endsWith('vpc-id'))
-    assert.equal(told.length, 16)
-    assert.ok(told.some((key) => key.includes(mac(60))))
+    const vpcIds = Object.keys(values).filter((key) => key.endsWith('vpc-id'))
+    assert.equal(vpcIds.length, 16)
+    assert.ok(vpcIds.some((key) => key.includes(mac(60))))
     const many = Object.fromEntries(Array.from({ length: 2000 }, (_, n) => [`placement/p${n}`, 'x']))
     const { values: some, leftOut } = await read(service(many))
     assert.equal(Object.keys(some).length, 512)
     assert.ok(leftOut.length > 0)
   })
 
-  test('of all parts together is less than a sidecar takes, whatever the metadata service says', async () => {
+  test('of all parts together is smaller than a sidecar’s limit, whatever the metadata service answers', async () => {
     const text = '"'.repeat(16 * 1024)
     let bytes = 0
     for (const part of partsOf(['tags/instance/', 'spot/'])) {
@@ -120,7 +120,7 @@ describe('a reading', () => {
   })
   const listOf = (count: number) => Array.from({ length: count }, (_, n) => `name${n}`).join('\n')
 
-  test('is not led out of a directory by its listing, nor goes on without end', async () => {
+  test('follows no listing out of its directory, and no endless listing', async () => {
     const imds = answers({
       'meta-data/': 'placement/',
       'meta-data/placement/': '../iam/info\n..\n../\n.\na/b\n%2e%2e\nloop/',
@@ -132,7 +132,7 @@ describe('a reading', () => {
     assert.ok(Object.keys((await read(endless, spot)).values).length <= 8)
   })
 
-  test('reads no credentials and proofs even if a prefix of theirs were allowed', async () => {
+  test('has no credentials or proofs of identity, even if their prefix were allowed', async () => {
     const imds = service({
       'iam/info': '{}',
       'user-data': 'x',
@@ -144,7 +144,7 @@ describe('a reading', () => {
     assert.deepEqual(imds.asked, [])
   })
 
-  test('tells tags in any language, with every character that a key may have', async () => {
+  test('has tags with values in any language and with every character that a key may have', async () => {
     const [, allowed] = partsOf(['tags/instance/'])
     const tags = {
       'tags/instance/Größe': 'x',
@@ -155,7 +155,7 @@ describe('a reading', () => {
     assert.deepEqual(values, { 'tags/instance/a,b+c=d._:@e': 'größer als 東京', 'tags/instance/Name': 'n' })
   })
 
-  test('ends after three failures, and tells what it had', async () => {
+  test('ends after three failures, and keeps the values read before', async () => {
     const imds = service({ 'instance-id': 'i-1', hostname: 'h' })
     const away = {
       ...imds,
@@ -175,7 +175,7 @@ describe('a reading', () => {
   })
 })
 
-test('prefixes are allowed below meta-data/ only, and never those of credentials or proofs', () => {
+test('prefixes are allowed below meta-data/ only, and never those of credentials or proofs of identity', () => {
   for (const prefix of ['tags/instance/', 'spot/', 'events/', 'spot/instance-action'])
     assert.equal(whyNotAllowable(prefix), undefined)
   for (const prefix of [
@@ -196,7 +196,7 @@ test('prefixes are allowed below meta-data/ only, and never those of credentials
     assert.equal(typeof whyNotAllowable(prefix), 'string', prefix)
 })
 
-describe('what it costs the node’s metadata service', () => {
+describe('a reading of the node’s metadata service', () => {
   let aws: Aws
   before(async () => {
     aws = await Aws.start()
@@ -204,7 +204,7 @@ describe('what it costs the node’s metadata service', () => {
   after(() => aws.stop())
   beforeEach(() => aws.reset())
 
-  test('one token and one request for each text and directory, none of them in vain, over at most four connections', async () => {
+  test('takes one token and one request per value and directory, none without result, over at most four connections', async () => {
     const imds = imdsClient(aws.imdsUrl, systemClock)
     const { values } = await read(imds)
     imds.close()

@@ -1,4 +1,4 @@
-/** An STS not written by us takes our AssumeRoleWithWebIdentity: parameters, form of the answer, and nothing signed. */
+/** An STS not written by us (moto) accepts our AssumeRoleWithWebIdentity: its parameters, its answer, and no signature. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -42,7 +42,7 @@ describe('moto, by web identity', () => {
   })
 
   test(
-    'a pod gets a session of its role, with what AWS wants to know and without a signature',
+    'a pod gets a session of its role through a call with the parameters that AWS needs and without a signature',
     needed,
     async () => {
       const pod = await world.pod('shop', 'orders', {
@@ -62,7 +62,7 @@ describe('moto, by web identity', () => {
         WebIdentityToken: pod.webIdentity,
       })
       assert.ok(Date.parse(body.Expiration ?? '') - Date.now() > 43_000_000)
-      // moto knows whose these keys are.
+      // moto knows the session of these keys.
       const credentials = {
         accessKeyId: body.AccessKeyId ?? '',
         secretAccessKey: body.SecretAccessKey ?? '',
@@ -76,7 +76,7 @@ describe('moto, by web identity', () => {
   )
 })
 
-/** Passes requests on to `port` of this machine as they are, and keeps them. */
+/** Passes requests on unchanged to `port` of this machine, and records them. */
 async function recording(
   port: number,
   sent: { readonly headers: IncomingHttpHeaders; readonly body: URLSearchParams }[],

@@ -1,4 +1,4 @@
-/** An STS not written by us that checks signatures and policies (moto with authentication on): it takes our calls, and no others. */
+/** An STS not written by us that checks signatures and policies (moto with authentication): it accepts only our own calls. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -23,7 +23,7 @@ describe('moto with authentication', () => {
   let url: string
   let proxy: Server
   let made = 0
-  /** What happens to a request's body between the broker and STS. */
+  /** Changes a request's body between the broker and STS. */
   let tamper = (body: string) => body
 
   before(async () => {
@@ -50,7 +50,7 @@ describe('moto with authentication', () => {
     if (moto?.kill('SIGKILL')) await once(moto, 'close')
   })
 
-  /** A user who may assume one role; made while moto asks nobody who he is. Returns his environment. */
+  /** Creates a user who may assume one role, before moto's authentication is on. Returns the user's environment. */
   async function user(): Promise<Record<string, string>> {
     const allow = (Resource: string) =>
       JSON.stringify({
@@ -137,7 +137,7 @@ describe('moto with authentication', () => {
     },
   )
 
-  test('a role that the node’s policy does not allow is denied, in AWS’s words', needed, async () => {
+  test('a role that the node’s policy does not allow is denied with the text of AWS', needed, async () => {
     const { status, body } = await world.ask(await pod('other'))
     assert.deepEqual([status, body.code], [403, 'sts-denied'])
     assert.match(
@@ -146,7 +146,7 @@ describe('moto with authentication', () => {
     )
   })
 
-  test('a call that is changed on its way is refused, and no pod gets anything from it', needed, async () => {
+  test('a call that is changed on its way is refused, and the pod gets no credentials', needed, async () => {
     for (const [what, change] of [
       ['role', (body: string) => body.replace('role%2Fapp', 'role%2Fother')],
       ['session name', (body: string) => body.replace('RoleSessionName=shop', 'RoleSessionName=ship')],
@@ -168,12 +168,12 @@ describe('moto with authentication', () => {
     assert.equal(await world.code(await pod('app')), 'ok')
   })
 
-  test('keys of which one character is wrong are refused', needed, async () => {
+  test('a secret key with one wrong character is refused', needed, async () => {
     const { AWS_SECRET_ACCESS_KEY: right = '' } = process.env
     process.env.AWS_SECRET_ACCESS_KEY = `${right.startsWith('x') ? 'y' : 'x'}${right.slice(1)}`
     try {
       const broker = await world.brokerNotReady()
-      await eventually('told', () => broker.readiness().detail?.includes('signature'))
+      await eventually('the reason is reported', () => broker.readiness().detail?.includes('signature'))
       assert.equal(broker.readiness().code, 'node-credentials-unavailable')
     } finally {
       process.env.AWS_SECRET_ACCESS_KEY = right
@@ -182,8 +182,8 @@ describe('moto with authentication', () => {
 })
 
 /**
- * Passes requests on to `port` of this machine, their bodies as `tamper` says, with the length and the hash (which moto, unlike
- * AWS, does not compare with the body) that belong to them. Everything else stays as it was signed.
+ * Passes requests on to `port` of this machine with their bodies changed by `tamper`, and with the matching length and hash
+ * (which moto, unlike AWS, does not compare with the body). Everything else stays as it was signed.
  */
 async function tamperingProxy(port: number, tamper: (body: string) => string): Promise<Server> {
   const server = createServer(async (incoming, outgoing) => {

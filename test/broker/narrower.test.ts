@@ -1,4 +1,4 @@
-/** Sessions that are narrowed and marked: session policies, tags and source identities, over TCP and before an AWS that judges them. */
+/** Sessions with session policies, tags and source identities, over TCP and with an AWS that evaluates them. */
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
@@ -11,7 +11,7 @@ const LOGS = 'arn:aws:iam::111111111111:policy/logs'
 const NEXT = 'arn:aws:iam::aws:policy/next'
 const TEMPLATE = '--source-identity={namespace}.{service-account}'
 
-describe('narrower sessions', () => {
+describe('with narrower sessions', () => {
   let world: World
   let made = 0
 
@@ -31,7 +31,7 @@ describe('narrower sessions', () => {
       arn: NEXT,
       statements: [{ Effect: 'Allow', Action: 'sts:AssumeRole', Resource: `${ROLE}next` }],
     })
-    // What the role may do beyond its pods' own business: assume two others.
+    // The role may assume two others, which shows the rights of a session.
     await aws.putRole({
       arn: 'app',
       trustPolicy: { Statement: [{ Effect: 'Allow', Principal: { AWS: `${ROLE}node` }, Action: 'sts:*' }] },
@@ -53,7 +53,7 @@ describe('narrower sessions', () => {
     const annotations = { ...options.annotations, [KEYS.sessionPolicyArns]: JSON.stringify(arns) }
     return pod({ ...options, annotations })
   }
-  /** What a pod may do with its credentials: `GetCallerIdentity` needs no right. */
+  /** Whether a pod may assume a role with its credentials; `GetCallerIdentity` needs no right. */
   const mayAssume = async ({ body }: Answer, role: string): Promise<boolean> => {
     assert.ok(body.AccessKeyId && body.SecretAccessKey && body.Token, JSON.stringify(body))
     const credentials = {
@@ -73,7 +73,7 @@ describe('narrower sessions', () => {
     )
   }
 
-  test('a pod’s session has the rights of its role that its session policies allow, together, and a pod without has all', async () => {
+  test('a pod’s session has the rights of its role that one of its session policies allows, and all rights without such policies', async () => {
     await world.broker()
     for (const [arns, next, last] of [
       [[], true, true],
@@ -91,7 +91,7 @@ describe('narrower sessions', () => {
     }
   })
 
-  test('pods that share sessions of a role share none with other policies', async () => {
+  test('pods with other session policies do not share a session, also with session scope role', async () => {
     await world.broker('--session-scope=role')
     const keys = []
     for (const one of [
@@ -109,14 +109,14 @@ describe('narrower sessions', () => {
     assert.equal((await world.aws.calls({ role: 'app' })).length, 4)
   })
 
-  test('a starting pod’s session is narrowed before it asks', async () => {
+  test('the session of a starting pod is fetched ahead with its session policies', async () => {
     await world.broker()
     const one = await narrowed([LOGS], { podIPs: [], phase: 'Pending', hostIP: '10.0.0.1' })
     const call = await eventually('fetched', async () => (await world.aws.calls({}))[0])
     assert.deepEqual([call.session, call.policyArns], [`shop.${one.name}`, [LOGS]])
   })
 
-  test('policies that are changed, added or removed on a living pod leave it without credentials', async () => {
+  test('a running pod whose session policies are changed, added or removed is refused', async () => {
     await world.broker()
     for (const [before, after] of [
       [JSON.stringify([LOGS]), JSON.stringify([NEXT])],
@@ -133,7 +133,7 @@ describe('narrower sessions', () => {
     }
   })
 
-  test('a sidecar in whose env policies and source do not belong together is none of the injector’s', async () => {
+  test('a sidecar whose env has policies that do not match its source does not count as one by the injector', async () => {
     await world.broker()
     const annotations = { [KEYS.sessionPolicyArns]: JSON.stringify([LOGS]) }
     const env = (source: string, policies?: string) => [
@@ -143,7 +143,7 @@ describe('narrower sessions', () => {
     ]
     const text = annotations[KEYS.sessionPolicyArns]
     for (const [own, code] of [
-      // As an injector makes it that does not know the annotation.
+      // As created by an injector that does not know the annotation.
       [env('annotation'), 'identity-changed'],
       [env('annotation', text), 'pod-not-injected'],
       [env('annotation-narrowed'), 'pod-not-injected'],
@@ -153,7 +153,7 @@ describe('narrower sessions', () => {
       assert.equal(await world.code(await pod({ annotations, container: { env: own } })), code)
   })
 
-  test('what is no list of policies of the role’s account is refused, never ignored', async () => {
+  test('an annotation that is not a list of policies of the role’s account is refused, never ignored', async () => {
     await world.broker()
     for (const [text, reason] of [
       ['[]', /must name 1 to 10/],
@@ -171,7 +171,7 @@ describe('narrower sessions', () => {
     assert.equal(await world.code(long), 'identity-changed')
   })
 
-  test('a policy that does not exist, and more than AWS packs, are told in sentences with the remedy', async () => {
+  test('the refusal for a missing policy, or for more policies than AWS packs, says the remedy', async () => {
     await world.broker('--session-tags', `--extra-session-tags=${manyTags()}`)
     const missing = await world.ask(await narrowed([LOGS, `${LOGS}-not-there`], {}))
     assert.equal(missing.body.code, 'sts-invalid')
@@ -189,7 +189,7 @@ describe('narrower sessions', () => {
     assert.match(large.body.detail ?? '', /together more than AWS packs into a session: name fewer policies/)
   })
 
-  test('by web identity a session is narrowed alike, and tags and source identities are refused', async () => {
+  test('with web identity, session policies work as well, and tags and source identities are refused', async () => {
     await world.federatedRole('web', 'system:serviceaccount:shop:default')
     const both = '--credential-sources=node-role,web-identity'
     await world.broker(both)
@@ -210,7 +210,7 @@ describe('narrower sessions', () => {
     }
   })
 
-  test('session tags are the six of EKS Pod Identity, and the operator’s own, which need no others', async () => {
+  test('session tags are the six of EKS Pod Identity and those of the operator, which may also be used alone', async () => {
     const arn = 'arn:aws:eks:eu-west-1:111111111111:cluster/prod'
     await world.broker('--session-tags', `--cluster-arn=${arn}`, '--extra-session-tags=team=platform,x=')
     const one = await pod({ serviceAccount: 'till' })
@@ -230,7 +230,7 @@ describe('narrower sessions', () => {
     assert.deepEqual((await world.aws.calls({ session: 'pod2iam.node-1' }))[0]?.tags, { team: 'platform' })
   })
 
-  test('a role may demand a source identity, and only pods of that service account get it', async () => {
+  test('a role that demands the source identity of a service account is given only to its pods', async () => {
     await world.role('till', { sourceIdentity: 'shop.till' })
     await world.broker()
     const without = await world.ask(await pod({ role: 'till', serviceAccount: 'till' }))
@@ -247,7 +247,7 @@ describe('narrower sessions', () => {
       assert.equal(await world.code(other), 'sts-denied')
   })
 
-  test('where AWS lets nobody set it, or the broker’s own session has one, the answer says so', async () => {
+  test('the refusal says that the source identity may not be set, or that the broker’s session already has one', async () => {
     await world.role('closed')
     await world.broker(TEMPLATE)
     const denied = await world.ask(await pod({ role: 'closed' }))
@@ -256,7 +256,7 @@ describe('narrower sessions', () => {
       denied.body.detail ?? '',
       /does not let .*role\/node set the source identity shop\.default \(--source-identity\) for .*role\/closed; .*"sts:SetSourceIdentity"\]/,
     )
-    // A hop whose session has one already, as where the node's own credentials were made with one.
+    // The broker's credentials are a session that already has a source identity.
     const taken = await narrowedCaller()
     Object.assign(process.env, taken)
     try {
@@ -269,7 +269,7 @@ describe('narrower sessions', () => {
     }
   })
 
-  /** Credentials of a session with a source identity, as environment. */
+  /** Credentials of a session with a source identity, as environment variables. */
   async function narrowedCaller(): Promise<Record<string, string>> {
     const keys = await world.aws.putUser({
       name: 'jane',
@@ -288,5 +288,5 @@ describe('narrower sessions', () => {
   }
 })
 
-/** As many as AWS takes beside the six, and of some length. */
+/** Long tags that AWS accepts beside the six, but does not pack into a session with ten long policies. */
 const manyTags = () => Array.from({ length: 20 }, (_, index) => `key-${index}=${'v'.repeat(150)}`).join(',')

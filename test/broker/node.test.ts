@@ -7,7 +7,7 @@ import { KubeError } from '../../common/kube/client.ts'
 import { jsonLines, oversize } from '../../common/kube/json-lines.ts'
 import { Problem } from '../../common/protocol.ts'
 import { checkIdentity } from '../../node-guard/broker/authenticate/identify.ts'
-import { baseOf, ofCallerArn } from '../../node-guard/broker/aws/caller-identity.ts'
+import { baseRoleArnOf, identityOfCallerArn } from '../../node-guard/broker/aws/caller-identity.ts'
 import { limitedReader } from '../../node-guard/broker/kubernetes/limited-reader.ts'
 import { MAX_TEXT, type PodRecord, podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 import { podStore } from '../../node-guard/broker/kubernetes/pods.ts'
@@ -15,11 +15,11 @@ import { fakeClock } from '../support/fake-clock.ts'
 
 const B = 'arn:aws:iam::123456789012:role/'
 
-/** kube2iam's and kiam's table 4.1, base from the instance profile. */
+/** The base ARN that kube2iam and kiam derive from the ARN of an instance profile. */
 const BASES: [arn: string, base: string | undefined][] = [
   ['arn:aws:iam::123456789012:instance-profile/my-role', B],
   ['arn:aws:iam::123456789012:instance-profile/mypath/x', B],
-  // kube2iam: "can't determine BaseARN"; kiam as ours.
+  // kube2iam: "can't determine BaseARN"; kiam does the same as pod2iam.
   ['arn:aws:iam::123456789012:instance-profile', B],
   ['arn:aws-cn:iam::123456789012:instance-profile/x', 'arn:aws-cn:iam::123456789012:role/'],
   ['arn:aws-us-gov:sts::123456789012:assumed-role/node/i-1', 'arn:aws-us-gov:iam::123456789012:role/'],
@@ -29,20 +29,20 @@ const BASES: [arn: string, base: string | undefined][] = [
 ]
 for (const [arn, base] of BASES)
   test(`the base of ${JSON.stringify(arn)} is ${base ?? 'unknown'}`, () => {
-    assert.equal(baseOf(arn), base)
+    assert.equal(baseRoleArnOf(arn), base)
   })
 
-test('the caller is known from an assumed role’s ARN and from a user’s', () => {
-  assert.deepEqual(ofCallerArn('arn:aws:sts::123456789012:assumed-role/node/i-1'), {
+test('the caller is read from the ARN of an assumed role or of a user', () => {
+  assert.deepEqual(identityOfCallerArn('arn:aws:sts::123456789012:assumed-role/node/i-1'), {
     arn: `${B}node`,
     base: B,
     role: { account: '123456789012', name: 'node' },
   })
-  assert.deepEqual(ofCallerArn('arn:aws:iam::123456789012:user/u').role, {
+  assert.deepEqual(identityOfCallerArn('arn:aws:iam::123456789012:user/u').role, {
     account: '123456789012',
     name: '',
   })
-  assert.throws(() => ofCallerArn('nonsense'), /no IAM identity/)
+  assert.throws(() => identityOfCallerArn('nonsense'), /no IAM identity/)
 })
 
 async function linesOf(chunks: Iterable<Buffer>): Promise<unknown[]> {
@@ -51,7 +51,7 @@ async function linesOf(chunks: Iterable<Buffer>): Promise<unknown[]> {
   return values
 }
 
-test('JSON lines survive any cutting into chunks, and an unfinished last line is dropped', async () => {
+test('JSON lines are read from chunks of any size, and an unfinished last line is dropped', async () => {
   const text = Buffer.from('{"a":"ä"}\n\n{"b":2}\n{"half":')
   for (let size = 1; size <= text.length; size++) {
     const chunks = Array.from({ length: Math.ceil(text.length / size) }, (_, index) =>
@@ -61,13 +61,13 @@ test('JSON lines survive any cutting into chunks, and an unfinished last line is
   }
 })
 
-test('a line without end is not kept, and what follows it is read', async () => {
+test('a line that is too long is not kept, and the line after it is read', async () => {
   const endless = Array.from({ length: 40 }, () => Buffer.alloc(1024 * 1024, 'x'))
   assert.deepEqual(await linesOf(endless), [])
   assert.deepEqual(await linesOf([...endless, Buffer.from('\n{"a":1}\n')]), [oversize, { a: 1 }])
 })
 
-test('live reads are few, shared by one asker and never by two', async () => {
+test('live reads are limited, and shared within one caller, never between two', async () => {
   const clock = fakeClock()
   let reads = 0
   const live = limitedReader({ get: async () => ++reads }, clock)
@@ -89,7 +89,7 @@ test('live reads are few, shared by one asker and never by two', async () => {
   assert.ok(refused.every((answer) => answer.status === 'rejected' && answer.reason.code === 'busy'))
 })
 
-test('when many namespaces press the API server, each has its turn', async () => {
+test('when many namespaces cause live reads, each gets its turn', async () => {
   const clock = fakeClock()
   const served: string[] = []
   const get = async (path: string) => void served.push(path.split('/')[1] ?? '')
@@ -102,13 +102,13 @@ test('when many namespaces press the API server, each has its turn', async () =>
   const modest = ask('modest', 0)
   await clock.advance(1200)
   await modest
-  // One of each of the others, at most, before it.
+  // At most one read of each other namespace comes before it.
   assert.ok(served.indexOf('modest') - before <= 11, `${served.indexOf('modest') - before} came before`)
   await clock.advance(3000)
   await settled
 })
 
-test('a namespace that asks too much takes nothing from another', async () => {
+test('a namespace that causes too many live reads takes none from another', async () => {
   const clock = fakeClock()
   const live = limitedReader({ get: async () => 'pod' }, clock)
   const ask = (namespace: string, index: number) =>
@@ -122,7 +122,7 @@ test('a namespace that asks too much takes nothing from another', async () => {
   for (let index = 0; index < 10; index++) assert.equal(await ask('modest', index), 'pod')
 })
 
-test('a live read tells absent from unanswered', async () => {
+test('a live read distinguishes an absent object from a failed request', async () => {
   const clock = fakeClock()
   const failing = (error: Error) => limitedReader({ get: () => Promise.reject(error) }, clock)
   assert.equal(await failing(new KubeError(404, 'no')).read('/p', '', 'n'), undefined)
@@ -135,7 +135,7 @@ const object = (uid: string) => ({
   spec: {},
 })
 
-test('a live read that comes after the news of a pod’s end does not bring it back', () => {
+test('a live read that ends after the watch has reported the pod’s deletion does not add it again', () => {
   const gone: string[] = []
   const store = podStore((one) => podRecord(one, 'role'))
   store.subscribe({ gone: (uid) => gone.push(uid), changed: () => {} })
@@ -148,7 +148,7 @@ test('a live read that comes after the news of a pod’s end does not bring it b
   assert.deepEqual([store.size(), gone], [0, ['a']])
 })
 
-test('a list takes away what is not on it, and tells of each once', () => {
+test('a list removes the pods that are not on it, and reports each of them once', () => {
   const gone: string[] = []
   const store = podStore((one) => podRecord(one, 'role'))
   store.subscribe({ gone: (uid) => gone.push(uid), changed: () => {} })
@@ -159,7 +159,7 @@ test('a list takes away what is not on it, and tells of each once', () => {
   assert.deepEqual([store.size(), gone], [1, ['a']])
 })
 
-test('of a long annotation or env entry nothing is kept, and no pod has an identity by it', () => {
+test('an annotation or env value that is too long is not kept, and gives a pod no identity', () => {
   const long = 'x'.repeat(MAX_TEXT + 1)
   const record = (annotation: string, env: string) => {
     const { metadata, spec } = object('a')
@@ -197,7 +197,7 @@ test('of a long annotation or env entry nothing is kept, and no pod has an ident
   assert.match(code(record(long, long)), /longer than 2048 characters/)
 })
 
-test('what is not a pod is not taken for one', () => {
+test('an object that is not a pod is not read as one', () => {
   for (const other of [
     undefined,
     null,

@@ -1,4 +1,4 @@
-/** What an operator sees of issuance: an audit line for each, and metrics whose number does not depend on what pods do. */
+/** What operators see of issuance: an audit line each time, and metrics whose number does not depend on pods. */
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -18,13 +18,13 @@ before(async () => {
 })
 after(() => world.stop())
 
-test('before the first call of STS every outcome is counted as 0, so that a rate sees the first', async () => {
+test('every outcome of STS calls has a metric of 0 before the first call, so that a rate includes the first', async () => {
   const outcomes = (await world.metrics()).match(/^pod2iam_broker_sts_calls_total\{.*/gm) ?? []
   assert.equal(outcomes.length, 7)
   for (const line of outcomes) assert.match(line, / 0$/)
 })
 
-test('the metrics say what holds pods to some roles', async () => {
+test('the metrics show which settings restrict the roles of pods', async () => {
   const restrictions = async () => {
     const text = await world.metrics()
     return Object.fromEntries(
@@ -40,14 +40,14 @@ test('the metrics say what holds pods to some roles', async () => {
   await world.broker()
 })
 
-test('every issuance has its audit line: who, which role, session, until when and why; no key and no external id', async () => {
+test('every issuance has an audit line with pod, role, session, expiration and reason, but without keys and external id', async () => {
   const issued: { uid: string; role: string; body: Record<string, string> }[] = []
   for (const role of ['app', 'guarded', 'app']) {
     const annotations = role === 'guarded' ? { [KEYS.externalId]: 'hush-hush' } : {}
     const pod = await world.pod('shop', `audited-${made++}`, { role, annotations })
     const { status, body } = await world.ask(pod)
     assert.equal(status, 200)
-    // A second answer is the same issuance.
+    // A second answer belongs to the same issuance.
     await world.ask(pod)
     issued.push({ uid: pod.uid, role, body })
   }
@@ -76,7 +76,7 @@ test('the number of metric series does not grow with namespaces, pods, roles, pe
   const series = async () => (await world.metrics()).split('\n').filter((line) => /^[^#]/.test(line)).length
   const round = async (count: number) => {
     for (let index = 0; index < count; index++) {
-      // Of its own: a namespace that asks before the watch has its pods is told to come again, in a series of its own.
+      // A new namespace each time, since one that asks too often before the watch knows its pods gets `busy`, another series.
       const namespace = `shop-${made}`
       await world.namespace(namespace)
       const pod = await world.pod(namespace, `pod-${made++}`, { role: `role-${made}` })

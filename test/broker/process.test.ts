@@ -1,4 +1,4 @@
-/** The built file as a process: what the DaemonSet runs. */
+/** The bundle as a process, as the DaemonSet runs it. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -61,14 +61,14 @@ const serving = () =>
 const ask = (url: string, options: object = {}) =>
   httpRequest(new URL(url), { timeoutMs: 5000, maxBytes: 1_000_000, ...options })
 
-test('mistakes in the settings are told together, with exit code 2', async () => {
+test('all mistakes in the settings are reported together, with exit code 2', async () => {
   const { child, output } = broker('--listen', 'x', '--sts-qps', 'many')
   assert.deepEqual(await once(child, 'close'), [2, null])
   assert.match(output.err, /--node-name .*required[\s\S]*--listen has "x"|--listen has "x"[\s\S]*--node-name/)
   assert.match(output.err, /--sts-qps must be a whole number/)
 })
 
-test('settings that contradict each other, and no API server to be found, end it with exit code 2', async () => {
+test('the process ends with exit code 2 when settings contradict each other or no API server is configured', async () => {
   for (const [argv, reason] of [
     [['--cluster-name', 'x'], /--cluster-name has no effect/],
     [[], /KUBERNETES_SERVICE_HOST is not set/],
@@ -81,7 +81,7 @@ test('settings that contradict each other, and no API server to be found, end it
   }
 })
 
-test('the bundle serves a pod from the metadata service’s credentials, and SIGTERM ends it within a second', async () => {
+test('the process serves a pod with the node’s credentials from the metadata service, and ends soon after SIGTERM', async () => {
   await Promise.all([world.role('app'), world.namespace('shop')])
   const pod = await world.pod('shop', 'web', { role: 'app' })
   const { child, output } = serving()
@@ -99,7 +99,7 @@ test('the bundle serves a pod from the metadata service’s credentials, and SIG
   const started = Date.now()
   child.kill('SIGTERM')
   assert.deepEqual(await once(child, 'close'), [0, null])
-  // On an idle machine within one second; a connection that it waited for would keep it longer than that.
+  // On an idle machine it takes less than a second. If it waited for a connection, it would take more than this limit.
   assert.ok(Date.now() - started < 30_000)
   for (const secret of [pod.token, AccessKeyId, SecretAccessKey, Token])
     assert.ok(!(output.out + output.err).includes(secret))
@@ -116,7 +116,7 @@ test('the bundle serves a pod from the metadata service’s credentials, and SIG
   assert.equal(output.err, '')
 })
 
-test('before the API server is there, the process lives, is not ready and says why to loopback', async () => {
+test('while the API server is away, the process lives, is not ready, and says why over loopback', async () => {
   await world.api.refuse()
   const { child } = serving()
   const health = `http://127.0.0.1:${PORTS.health}`
@@ -132,13 +132,9 @@ test('before the API server is there, the process lives, is not ready and says w
   await once(child, 'close')
 })
 
-test(
-  'addresses that do not exist yet are bound as they appear, each on its own',
-  needsNamespaces('root'),
-  async () => {
-    const { stdout } = await run('unshare', ['--net', process.execPath, here('listen-in-namespace.ts')], {
-      timeout: 90_000,
-    })
-    assert.deepEqual(JSON.parse(stdout), { before: [], after: ['169.254.170.24', 'fd00:70d2:1a::24'] })
-  },
-)
+test('each address that does not exist yet is bound when it appears', needsNamespaces('root'), async () => {
+  const { stdout } = await run('unshare', ['--net', process.execPath, here('listen-in-namespace.ts')], {
+    timeout: 90_000,
+  })
+  assert.deepEqual(JSON.parse(stdout), { before: [], after: ['169.254.170.24', 'fd00:70d2:1a::24'] })
+})

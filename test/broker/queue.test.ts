@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { fairLine } from '../../node-guard/broker/sessions/fair-queue.ts'
+import { fairQueue } from '../../node-guard/broker/sessions/fair-queue.ts'
 import { type Priority, stsQueue } from '../../node-guard/broker/sessions/queue.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 
-test('namespaces take turns, and each keeps its own order', () => {
-  const line = fairLine()
+test('namespaces take turns, and calls of one namespace stay in order', () => {
+  const line = fairQueue()
   const order: string[] = []
   for (const one of ['a1', 'a2', 'a3', 'b1', 'c1', 'b2'])
     line.add({ namespace: one.charAt(0) }, () => order.push(one))
@@ -31,7 +31,7 @@ function tasks(perSecond: number, concurrency: number) {
   return { clock, queue, started, ends, add }
 }
 
-test('no more calls run at once than the limit', async () => {
+test('no more calls run at once than the limit allows', async () => {
   const { started, ends, add, queue } = tasks(100, 2)
   for (const name of ['1', '2', '3']) void add(name)
   await setImmediate()
@@ -41,7 +41,7 @@ test('no more calls run at once than the limit', async () => {
   assert.deepEqual(started, ['1', '2', '3'])
 })
 
-test('credentials that have expired overtake renewals, and these first issues that wait', async () => {
+test('replacing expired credentials comes before renewals, and renewals before first issues', async () => {
   const { started, ends, add } = tasks(100, 1)
   void add('running')
   void add('first')
@@ -54,11 +54,11 @@ test('credentials that have expired overtake renewals, and these first issues th
   assert.deepEqual(started, ['running', 'lapsed', 'renewal', 'first'])
 })
 
-test('a burst is as large as the rate, and then calls start at the rate', async () => {
+test('a burst has as many calls as the rate per second, and then calls start at that rate', async () => {
   const { clock, started, ends, add } = tasks(5, 100)
   for (let index = 0; index < 20; index++) void add(String(index))
   await setImmediate()
-  // One timer, however many wait.
+  // There is one timer, however many calls wait.
   assert.deepEqual([started.length, clock.pending()], [5, 1])
   await clock.advance(1000)
   assert.equal(started.length, 10)
@@ -78,13 +78,13 @@ test('a call that fails frees its place', async () => {
   }
 })
 
-test('beyond two thousand waiting calls, a further one is refused at once', async () => {
+test('a call is refused at once when two thousand calls wait', async () => {
   const { add } = tasks(1, 1)
   for (let index = 0; index < 2001; index++) void add(String(index))
   await assert.rejects(add('one too many'), { code: 'busy' })
 })
 
-test('a warm-up waits for everything that was asked for, and no longer once somebody asks', async () => {
+test('a warm-up waits for all requested calls, until its own session is requested', async () => {
   const clock = fakeClock()
   const queue = stsQueue({ perSecond: 100, concurrency: 1 }, clock)
   const order: string[] = []
@@ -103,7 +103,7 @@ test('a warm-up waits for everything that was asked for, and no longer once some
   run('first', 'first', 'other')
   run('renewal', 'renewal')
   queue.raise(raised)
-  // Twice, or when it is not waiting any more, means nothing.
+  // Raising it twice, or when it does not wait any more, has no effect.
   queue.raise(raised)
   assert.equal(queue.waiting(), 4)
   end.resolve()
@@ -113,7 +113,7 @@ test('a warm-up waits for everything that was asked for, and no longer once some
   assert.equal(queue.waiting(), 0)
 })
 
-/** How many calls a queue that is never empty makes in ten minutes of an answer. */
+/** The times of the calls that a queue which is never empty makes in ten minutes, when all get the same answer. */
 async function callsUnder(answer: () => Promise<string>, perSecond = 20) {
   const clock = fakeClock()
   const queue = stsQueue({ perSecond, concurrency: 10 }, clock)
@@ -132,7 +132,7 @@ async function callsUnder(answer: () => Promise<string>, perSecond = 20) {
   return { clock, at }
 }
 
-test('refused by the quota, or not answered at all, a node asks ever less often, and never stops', async () => {
+test('a node calls STS less and less often while it is throttled or gets no answer, but never stops', async () => {
   for (const error of [
     failure('Throttling', 400),
     failure('ServiceUnavailable', 503),
@@ -144,12 +144,12 @@ test('refused by the quota, or not answered at all, a node asks ever less often,
   }
 })
 
-test('a role that is refused slows nobody down', async () => {
+test('a role that is denied does not slow down the queue', async () => {
   const { at } = await callsUnder(() => Promise.reject(failure('AccessDenied', 403)))
   assert.ok(at.length > 0.99 * 20 * 600, `${at.length} calls`)
 })
 
-test('once STS answers again, a node is back at its rate within a minute', async () => {
+test('a node calls STS at its full rate three minutes after STS answers again', async () => {
   let isAway = true
   const clock = fakeClock()
   const queue = stsQueue({ perSecond: 20, concurrency: 10 }, clock)

@@ -1,4 +1,4 @@
-/** What a live read of the API server changes: it is judged like the watch's word, and remembered. */
+/** What a live read from the API server changes: it counts like an event of the watch, and is remembered. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { checkIdentity } from '../../node-guard/broker/authenticate/identify.ts'
@@ -43,32 +43,32 @@ const asking = (answers: Record<string, object>) => {
 
 const POD = '/api/v1/namespaces/shop/pods/web'
 
-test('a pod whose address the watch does not know yet is read again, and that is remembered', async () => {
+test('a pod whose address the watch has not reported yet is read again once, and its address is remembered', async () => {
   const { state, pods, code } = asking({ [POD]: object(PEER) })
   pods.sink.upsert(recordOf(object('10.9.9.9')))
   assert.deepEqual([await code(), await code(), state.reads], ['ok', 'ok', 1])
 })
 
-test('a pod the watch has not shown yet is read once', async () => {
+test('a pod that the watch has not reported yet is read once', async () => {
   const { state, pods, code } = asking({ [POD]: object(PEER) })
   assert.deepEqual([await code(), await code(), state.reads], ['ok', 'ok', 1])
   assert.equal(pods.get('a')?.name, 'web')
 })
 
-test('a pod read again is checked again: an identity patched meanwhile is refused', async () => {
+test('a pod that is read again is checked again, so that an identity patched meanwhile is refused', async () => {
   const { pods, code } = asking({ [POD]: object(PEER, { [ROLE_KEY]: 'other' }) })
   pods.sink.upsert(recordOf(object('10.9.9.9')))
   assert.equal(await code(), 'identity-changed')
 })
 
-test('a pod that is gone when read again is forgotten, whatever the watch says', async () => {
+test('a pod that does not exist when it is read again is forgotten, whatever the watch has reported', async () => {
   const { pods, code } = asking({})
   pods.sink.upsert(recordOf(object('10.9.9.9')))
   assert.equal(await code(), 'pod-unknown')
   assert.equal(pods.get('a'), undefined)
 })
 
-test('a namespace labelled a moment ago is read once, not for every request', async () => {
+test('a namespace that was labelled just now is read once, not for every request', async () => {
   const namespace = { metadata: { name: 'shop', labels: { 'pod2iam.dev/injection': 'enabled' } } }
   const { namespaceOf, state } = asking({ '/api/v1/namespaces/shop': namespace })
   const pod = recordOf(object(PEER))

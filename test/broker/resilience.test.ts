@@ -1,4 +1,4 @@
-/** The API server, its keys, its watches and the metadata service go away and come back. */
+/** The API server, its keys, its watches and the metadata service fail and return. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -24,7 +24,7 @@ afterEach(async () => {
 
 const another = () => world.pod('shop', `pod-${made++}`, { role: 'app' })
 
-test('while the API server is away, pods that are known keep being served, and a withdrawal is noticed when it is back', async () => {
+test('while the API server is away, known pods are served, and a withdrawn permission is noticed when it is back', async () => {
   await world.api.refuse()
   for (let index = 0; index < 5; index++) assert.equal(await world.code(pod), 'ok')
   await world.api.admin.patch('namespaces', 'shop', undefined, {
@@ -38,7 +38,7 @@ test('while the API server is away, pods that are known keep being served, and a
   })
 })
 
-test('while the API server is away, a pod the watch has not seen is told to retry', async () => {
+test('while the API server is away, a pod that the watch has not reported gets a retryable error', async () => {
   await world.api.refuse()
   const unseen = await another()
   const { status, body, headers } = await world.ask(unseen)
@@ -48,7 +48,7 @@ test('while the API server is away, a pod the watch has not seen is told to retr
   await eventually('served', async () => (await world.code(unseen)) === 'ok')
 })
 
-test('watches survive being ended, reset and expired, and an API server that starts again', async () => {
+test('watches continue after an end, a reset, an expiry and a restart of the API server', async () => {
   for (const disturb of [
     () => world.api.cutWatches('clean'),
     () => world.api.cutWatches('reset'),
@@ -57,7 +57,7 @@ test('watches survive being ended, reset and expired, and an API server that sta
     () => world.api.restart({ downMs: 50 }),
   ]) {
     await disturb()
-    // Only the watch can tell that a label went: a live read is made for namespaces that are unknown.
+    // Only the watch can report a removed label, since a live read is made only for unknown namespaces.
     const label = (value: string | null) =>
       world.api.admin.patch('namespaces', 'shop', undefined, {
         metadata: { labels: { [KEYS.injection]: value } },
@@ -69,7 +69,7 @@ test('watches survive being ended, reset and expired, and an API server that sta
   }
 })
 
-test('a pod deleted while the watch was cut and history forgotten is noticed by the list that follows', async () => {
+test('a pod that is deleted while the watch is cut is noticed by the next list, also when the history is compacted', async () => {
   const doomed = await another()
   await eventually('served', async () => (await world.code(doomed)) === 'ok')
   await world.api.refuse()
@@ -79,7 +79,7 @@ test('a pod deleted while the watch was cut and history forgotten is noticed by 
   await eventually('gone', async () => (await world.code(doomed)) === 'pod-unknown')
 })
 
-test('while a watch hangs, a pod that is new or has another address is read live', async () => {
+test('while a watch hangs, a new pod or a new address of a pod is found by a live read', async () => {
   const known = await another()
   await eventually('served', async () => (await world.code(known)) === 'ok')
   await world.api.fault({ kind: 'hang', match: { verb: 'watch' } })
@@ -99,7 +99,7 @@ test('while a watch hangs, a pod that is new or has another address is read live
   await world.broker()
 })
 
-test('after a bookmark, a cut watch goes on without listing again, although older history is forgotten', async () => {
+test('a watch that is cut after a bookmark continues without a new list, although older history is compacted', async () => {
   const own = async () => (await world.api.calls()).filter(({ user }) => user.endsWith(':broker'))
   const open = async () =>
     (await own()).filter(({ verb, code }) => verb === 'watch' && code === 0).length === 2
@@ -107,7 +107,7 @@ test('after a bookmark, a cut watch goes on without listing again, although olde
   await world.broker()
   await eventually('both watches are open', open)
   await world.namespace(`noise-${made++}`, {})
-  // What a watch was told before is too old from here on; the bookmark is not.
+  // Resource versions of earlier events are too old from here on; that of the bookmark is not.
   await world.api.compact()
   await world.api.bookmark()
   await world.api.calls({ clear: true })
@@ -121,7 +121,7 @@ test('after a bookmark, a cut watch goes on without listing again, although olde
   )
 })
 
-test('the broker lists and watches only its own pods and labelled namespaces, within the rights of the chart', async () => {
+test('the broker lists pods and namespaces once each, and needs only the rights that the chart grants', async () => {
   await world.api.calls({ clear: true })
   await world.broker()
   const own = (await world.api.calls()).filter(({ user }) => user.endsWith(':broker'))
@@ -130,7 +130,7 @@ test('the broker lists and watches only its own pods and labelled namespaces, wi
   assert.deepEqual(listed.sort(), ['namespaces', 'pods'])
 })
 
-test('a token signed with a brand-new key is accepted at once', async () => {
+test('a token signed with a new key is accepted within seconds', async () => {
   await world.broker()
   await world.api.rotateKeys()
   const token = await world.token('shop', 'default', pod)
@@ -150,7 +150,7 @@ test('a key that is no longer published stops being accepted', async () => {
   pod = { ...pod, token }
 })
 
-test('a JWKS endpoint that answers garbage takes nothing away from pods whose key is known', async () => {
+test('a JWKS endpoint that answers garbage does not affect pods whose key is known', async () => {
   const bodies = ['', 'null', '{"keys":[]}', '{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}', '<html>', '[]']
   for (const body of bodies) {
     await world.api.clearFaults()
@@ -158,7 +158,7 @@ test('a JWKS endpoint that answers garbage takes nothing away from pods whose ke
     assert.equal(await world.code(pod), 'ok', body)
   }
   const broker = await world.brokerNotReady()
-  await eventually('told', () => broker.readiness().code === 'keys-unknown')
+  await eventually('the reason is reported', () => broker.readiness().code === 'keys-unknown')
   const { status, body } = await eventually('listening', () =>
     broker.addresses().length > 0 ? world.ask(pod) : undefined,
   )
@@ -176,8 +176,8 @@ test('the broker’s own token is read again when the API server refuses it', as
   await eventually('served', async () => (await world.code(fresh)) === 'ok', { deadlineMs: 15_000 })
 })
 
-test('the metadata service going away takes nothing from a broker that has its credentials', async () => {
-  // Answered when the first reading is over.
+test('a broker that has its credentials and metadata serves them while the metadata service is away', async () => {
+  // This is answered when the first reading is over.
   assert.equal((await world.ask(pod, '/v1/metadata')).body['instance-type'], 'm5.large')
   await world.aws.fault({ service: 'imds', kind: 'unavailable' })
   const fresh = await another()
@@ -185,10 +185,10 @@ test('the metadata service going away takes nothing from a broker that has its c
   assert.equal((await world.ask(fresh, '/v1/metadata')).body['instance-type'], 'm5.large')
 })
 
-test('a broker that starts without metadata service is not ready, says why, and gets ready', async () => {
+test('a broker that starts without the metadata service is not ready, says why, and gets ready once it is back', async () => {
   await world.aws.fault({ service: 'imds', kind: 'unavailable' })
   const broker = await world.brokerNotReady()
-  await eventually('told', () => broker.readiness().code === 'node-credentials-unavailable')
+  await eventually('the reason is reported', () => broker.readiness().code === 'node-credentials-unavailable')
   const { status, body } = await eventually('asked', () =>
     broker.addresses().length > 0 ? world.ask(pod) : undefined,
   )

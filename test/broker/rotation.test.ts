@@ -1,4 +1,4 @@
-/** What the kubelet swaps under a running broker: its own token and the API server's CA, at their in-cluster paths. */
+/** The kubelet replaces the token of a running broker and the API server's CA, at their in-cluster paths. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -27,7 +27,7 @@ async function end(server: Server): Promise<void> {
   await once(server.close(), 'close')
 }
 
-test('a token that was swapped is read again at once, and a CA within half a minute', async (t) => {
+test('a token that was replaced is read again once it is refused, and a new CA within half a minute', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'p2b-'))
   t.after(() => rm(directory, { recursive: true, force: true }))
   const write = (name: string, text: string) => writeFile(join(directory, name), text)

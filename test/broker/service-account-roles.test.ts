@@ -1,4 +1,4 @@
-/** Roles from service accounts at issuance: what the frozen role is worth, and what the account's own list takes away. */
+/** Roles from service accounts at issuance: when the frozen role counts, and how the account's own list restricts it. */
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -28,17 +28,17 @@ describe('a pod with the role of its service account', () => {
     world.api.admin.patch('serviceaccounts', name, namespace, { metadata: { annotations } })
   const detail = async (pod: TestPod) => (await world.ask(pod)).body.detail ?? 'ok'
 
-  it('gets it, whatever the account’s annotation says since', async () => {
+  it('gets that role, also when the account’s annotation has changed since', async () => {
     const pod = await podOf('frozen')
     const { body } = await world.ask(pod)
     assert.equal(body.RoleArn, 'arn:aws:iam::111111111111:role/shop-orders')
     await annotate('frozen', { 'eks.amazonaws.com/role-arn': 'arn:aws:iam::111111111111:role/shop-other' })
     assert.equal((await world.ask(pod)).body.RoleArn, body.RoleArn)
   })
-  it('gets none that its namespace does not allow', async () => {
+  it('gets no role that its namespace does not allow', async () => {
     assert.match(await detail(await podOf('forged', 'admin')), /namespace shop may not use role .*admin/)
   })
-  it('is refused once a role is annotated, and without a role in its sidecar', async () => {
+  it('is refused once a role is annotated on it, or when its sidecar has no role', async () => {
     const annotated = await podOf('annotated', 'shop-orders', { annotations: { [KEYS.role]: 'shop-orders' } })
     assert.match(
       await detail(annotated),
@@ -52,13 +52,13 @@ describe('a pod with the role of its service account', () => {
     const bare = { container: { env: env('').slice(0, 1) } }
     assert.equal(await world.code(await podOf('bare', '', bare)), 'identity-changed')
   })
-  it('is narrowed by its account’s list, as pods with an annotation are, and not by that of another namespace', async () => {
+  it('is restricted by its account’s list, like pods with an annotation, and not by the list of another namespace', async () => {
     await world.api.admin.create({
       apiVersion: 'v1',
       kind: 'ServiceAccount',
       metadata: { name: 'narrow', namespace: 'other', annotations: { [KEYS.allowedRoles]: '[]' } },
     })
-    // All pods first: `pod` applies its account as it is without annotations.
+    // All pods are created first, because `pod` also applies their account without annotations.
     const pods = []
     for (const annotated of [true, false])
       for (const role of ['shop-other', 'shop-orders']) {
@@ -82,12 +82,12 @@ describe('a pod with the role of its service account', () => {
       /service account shop\/malformed is not a JSON array.*nothing is allowed/,
     )
   })
-  it('is refused when its account is gone', async () => {
+  it('is refused when its account has been deleted', async () => {
     const pod = await podOf('deleted')
     await world.api.admin.delete('serviceaccounts', 'deleted', 'shop')
     assert.match(await detail(pod), /its service account shop\/deleted does not exist any more/)
   })
-  it('is refused by a broker with the setting off, which reads no account', async () => {
+  it('is refused by a broker without --service-account-roles, which reads no account', async () => {
     const pod = await podOf('off')
     const annotated = await world.pod('shop', 'annotated-off', { serviceAccount: 'off', role: 'shop-orders' })
     await annotate('off', { [KEYS.allowedRoles]: '[]' })
@@ -100,7 +100,7 @@ describe('a pod with the role of its service account', () => {
     await world.broker(ON)
     assert.match(await detail(annotated), /service account shop\/off may not use role/)
   })
-  it('waits with a sentence while the broker may not read accounts', async () => {
+  it('gets a retryable error that names the missing right while the broker may not read accounts', async () => {
     const pod = await podOf('forbidden')
     const role = await world.api.admin.get('clusterroles', 'broker')
     const rules = (role as unknown as { rules: { resources: string[] }[] }).rules

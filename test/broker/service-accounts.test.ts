@@ -1,4 +1,4 @@
-/** What the broker knows of service accounts, and for how long. */
+/** What the broker knows about service accounts, and for how long. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { setFlagsFromString } from 'node:v8'
@@ -15,7 +15,7 @@ import { until } from '../support/until.ts'
 const POD = { namespace: 'shop', serviceAccount: 'orders' }
 const PATH = '/api/v1/namespaces/shop/serviceaccounts/orders'
 
-describe('what the broker knows of a service account', () => {
+describe('the cached record of a service account', () => {
   const stand = () => {
     const clock = fakeClock()
     const asked: string[] = []
@@ -67,16 +67,16 @@ describe('what the broker knows of a service account', () => {
     await accounts.read(POD)
     assert.deepEqual(changed, ['shop/orders', 'shop/orders'])
   })
-  it('is learned once for what is decided without waiting', async () => {
+  it('is read once in the background for a decision that cannot wait', async () => {
     const { accounts, asked, fails, answerWith } = stand()
-    accounts.learn(POD)
+    accounts.load(POD)
     await until(() => accounts.get(POD) !== undefined)
-    accounts.learn(POD)
+    accounts.load(POD)
     answerWith(fails(500))
-    accounts.learn({ ...POD, serviceAccount: 'other' })
+    accounts.load({ ...POD, serviceAccount: 'other' })
     await until(() => asked.length === 2)
   })
-  it('outlives an outage of the API server for a day, and neither a refusal nor its deletion', async () => {
+  it('is kept for a day while the API server is away, but not after a refusal or a deletion', async () => {
     const { accounts, clock, fails, lists, answerWith } = stand()
     answerWith(lists('["a"]'))
     await accounts.read(POD)
@@ -105,7 +105,7 @@ describe('what the broker knows of a service account', () => {
     await clock.advance(11_000)
     assert.deepEqual(await accounts.read(POD), { exists: false, list: undefined })
   })
-  it('is not old knowledge for a pod that asks too often', async () => {
+  it('is not used beyond its time when too many pods are asking', async () => {
     const { accounts, clock } = stand()
     await accounts.read(POD)
     await clock.advance(11_000)
@@ -115,7 +115,7 @@ describe('what the broker knows of a service account', () => {
     assert.match(await problem(accounts.read(POD)), /^busy: .*too many pods are asking/)
     await Promise.all(others)
   })
-  it('does not keep the longest lists in memory', () => {
+  it('does not keep the text of lists that are too long in memory', () => {
     setFlagsFromString('--expose-gc')
     const collect = runInNewContext('gc') as () => void
     const longest = (name: string) =>
@@ -131,10 +131,10 @@ describe('what the broker knows of a service account', () => {
     collect()
     const grown = process.memoryUsage().heapUsed - before
     assert.equal(kept.length, 100)
-    // 25 MB while a record held a part of its list.
+    // It was 25 MB when a record kept a slice of its list, and with it the whole text.
     assert.ok(grown < 5_000_000, `${grown} bytes`)
   })
-  it('is bounded, so that a longer list allows nothing', () => {
+  it('has a list of limited length, so that a longer list allows nothing', () => {
     const { list } = accountRecord({
       metadata: { name: 'a', annotations: { [KEYS.allowedRoles]: 'x'.repeat(99_999) } },
     })
@@ -163,7 +163,7 @@ const refusedWith = (code: 'busy' | 'namespace-not-enabled', judged: string[] = 
     pods: { all: () => PODS.values() },
     sessions: { warm: () => {} },
     roleKey: KEYS.role,
-    learn: ({ name }) => learned.push(name),
+    load: ({ name }) => learned.push(name),
     entitlement: ({ name }) => {
       judged.push(name)
       throw new Problem(code, 'refused')
@@ -171,12 +171,12 @@ const refusedWith = (code: 'busy' | 'namespace-not-enabled', judged: string[] = 
   })
 
 describe('warm-up', () => {
-  it('judges the pods of an account that has changed again, and no others of its namespace', () => {
+  it('evaluates the pods of a changed account again, and no other pods of its namespace', () => {
     const judged: string[] = []
     refusedWith('busy', judged).account(POD)
     assert.deepEqual(judged, ['a', 'c'])
   })
-  it('has an account read for a pod that only waits for it, and not for one that is refused anyway', () => {
+  it('reads the account for a pod that only waits for it, and not for a pod that is refused anyway', () => {
     const learned: string[] = []
     refusedWith('busy', [], learned).pod(podOf('waits', 'orders'))
     refusedWith('namespace-not-enabled', [], learned).pod(podOf('refused', 'orders'))

@@ -15,7 +15,7 @@ const tags = (over: Partial<Parameters<typeof tagsOf>[1]>) => {
   return Object.fromEntries(tagsOf(pod, { ...none, ...over }).map(({ Key, Value }) => [Key, Value]))
 }
 
-test('a pod’s tags are those of EKS Pod Identity, as far as the cluster’s are set', () => {
+test('a pod’s tags are those of EKS Pod Identity, including the cluster’s name and ARN if they are set', () => {
   assert.deepEqual(tags({}), OWN)
   assert.deepEqual(tags({ clusterName: 'prod' }), { ...OWN, 'eks-cluster-name': 'prod' })
   const both = { ...OWN, 'eks-cluster-arn': ARN, 'eks-cluster-name': 'prod' }
@@ -23,7 +23,7 @@ test('a pod’s tags are those of EKS Pod Identity, as far as the cluster’s ar
   assert.deepEqual(tags({ clusterArn: ARN, clusterName: 'prod' }), both)
 })
 
-test('the operator’s tags come beside them, or alone', () => {
+test('the operator’s tags are added to those of a pod, or are the only ones', () => {
   const extraSessionTags = [
     { Key: 'team', Value: 'platform' },
     { Key: 'empty', Value: '' },

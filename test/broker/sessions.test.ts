@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
+import type { SessionRequest } from '../../node-guard/broker/authorize/entitlement.ts'
 import type { Assume } from '../../node-guard/broker/aws/assume.ts'
 import { stsProblem } from '../../node-guard/broker/aws/explain.ts'
 import { type Grant, sessionKey } from '../../node-guard/broker/sessions/entries.ts'
@@ -60,7 +60,7 @@ function world(scope: 'pod' | 'role' = 'pod', concurrency = 10) {
     assume,
     queue: stsQueue({ perSecond: 100, concurrency }, clock),
     clock,
-    holds: (one) => state.permitted(one),
+    isStillValid: (one) => state.permitted(one),
     explain: (failure, thrown, context) =>
       stsProblem(failure, thrown, { ...context, callerArn: 'arn:aws:iam::111111111111:role/node' }),
     on: {
@@ -75,7 +75,7 @@ function world(scope: 'pod' | 'role' = 'pod', concurrency = 10) {
 const code = (expected: string) => (error: unknown) =>
   error instanceof Error && 'code' in error && error.code === expected
 
-test('however many ask at once, STS is asked once', async () => {
+test('concurrent requests for the same session make one STS call', async () => {
   const { store, calls } = world()
   const sessions = await Promise.all(Array.from({ length: 50 }, () => store.get(grant('a'))))
   assert.equal(calls.length, 1)
@@ -89,7 +89,7 @@ test('pods with the same role have sessions of their own', async () => {
   assert.notEqual(a.accessKeyId, b.accessKeyId)
 })
 
-test('under session scope role, pods share a session; different external ids never do', async () => {
+test('with session scope role, pods share a session unless their external ids differ', async () => {
   const { store, calls } = world('role')
   const [a, b, c] = await Promise.all([
     store.get(grant('a', { externalId: 'one' })),
@@ -101,7 +101,7 @@ test('under session scope role, pods share a session; different external ids nev
   assert.notEqual(a.accessKeyId, c.accessKeyId)
 })
 
-test('everything STS is asked for is part of the cache key', () => {
+test('every parameter of the STS call is part of the cache key', () => {
   const variants: Partial<SessionRequest>[] = [
     {},
     { roleArn: 'other' },
@@ -120,7 +120,7 @@ test('everything STS is asked for is part of the cache key', () => {
   assert.notEqual(sessionKey(grant('a'), 'pod'), sessionKey(grant('b'), 'pod'))
 })
 
-test('a session that is fetched is renewed before half of its life is over', async () => {
+test('a session that has been served is renewed before half of its lifetime is over', async () => {
   const { store, calls, clock } = world()
   await store.get(grant('a'))
   await clock.advance(29 * MINUTE)
@@ -136,7 +136,7 @@ test('a session that is fetched is renewed before half of its life is over', asy
   assert.ok(renewed.expiration - clock.now() > 53 * MINUTE)
 })
 
-test('a session nobody fetches any more is not renewed, and is forgotten when it expires', async () => {
+test('a session that is not requested any more is not renewed, and is evicted when it expires', async () => {
   const { store, calls, clock } = world()
   await store.get(grant('a'))
   await clock.advance(30 * MINUTE)
@@ -147,7 +147,7 @@ test('a session nobody fetches any more is not renewed, and is forgotten when it
   assert.equal(clock.pending(), 0)
 })
 
-test('when renewal fails, what is valid is served, until a minute is left', async () => {
+test('a session whose renewal fails is served until a minute before it expires', async () => {
   const { store, state, clock, outcomes } = world()
   await store.get(grant('a'))
   state.fail = throttled
@@ -162,18 +162,18 @@ test('when renewal fails, what is valid is served, until a minute is left', asyn
   await refused
 })
 
-test('what was issued in one moment is not renewed in one moment', async () => {
+test('sessions that were issued at the same moment are renewed at different times', async () => {
   const { store, calls, clock } = world()
   await Promise.all(Array.from({ length: 90 }, (_, index) => store.get(grant(`p${index}`))))
   await clock.advance(29 * MINUTE)
   const minutes = calls.slice(90).map(({ at }) => Math.floor((at - (calls[0]?.at ?? 0)) / MINUTE))
   assert.equal(minutes.length, 90)
   const most = Math.max(...minutes.map((minute) => minutes.filter((other) => other === minute).length))
-  // Twenty minutes for 90: four or five in each.
+  // 90 renewals are spread over twenty minutes: four or five in each.
   assert.ok(most <= 15, `${most} renewals within a minute`)
 })
 
-test('after an outage that outlived the sessions, they are fetched as what running pods have lost', async () => {
+test('a session that expired during an outage is fetched with the reason `lapsed`', async () => {
   const { store, state, clock, reasons } = world()
   await store.get(grant('a'))
   state.fail = throttled
@@ -188,23 +188,23 @@ test('after an outage that outlived the sessions, they are fetched as what runni
   assert.deepEqual(reasons, ['first', 'lapsed'])
 })
 
-test('what a session has left is told as the node’s clock is now, where that was set back', async () => {
+test('the expiration is adjusted to the node’s clock when that was changed, so that the remaining time is right', async () => {
   const { store, clock } = world()
   await store.get(grant('a'))
   await clock.advance(5 * MINUTE)
   clock.set(-2 * HOUR)
-  const told = await store.get(grant('a'))
-  assert.equal(told.expiration - clock.now(), 55 * MINUTE)
-  assert.equal(clock.now() - told.issuedAt, 5 * MINUTE)
-  assert.equal(store.soonestExpiry(), told.expiration)
+  const session = await store.get(grant('a'))
+  assert.equal(session.expiration - clock.now(), 55 * MINUTE)
+  assert.equal(clock.now() - session.issuedAt, 5 * MINUTE)
+  assert.equal(store.soonestExpiry(), session.expiration)
   clock.set(2 * HOUR)
   assert.equal((await store.get(grant('a'))).expiration - clock.now(), 55 * MINUTE)
 })
 
-test('a session that nobody fetched is past its half by the time that has passed, whatever a clock that was set back says', async () => {
+test('a session that nobody fetched is past its half when that much time has passed, also if the clock was set back', async () => {
   const { store, calls, clock } = world()
   await store.get(grant('a'))
-  // It was renewed, and nobody has fetched that one.
+  // It was renewed, and nobody has fetched the new session.
   await clock.advance(29 * MINUTE)
   assert.equal(calls.length, 2)
   await clock.advance((calls[1]?.at ?? 0) + 31 * MINUTE - clock.now() - 1)
@@ -213,7 +213,7 @@ test('a session that nobody fetched is past its half by the time that has passed
   assert.equal((await store.get(grant('a'))).accessKeyId, 'AKID3')
 })
 
-test('a failure is remembered for its time, not until a clock that was set back comes there again', async () => {
+test('a failure is cached for its usual time, also if the clock was set back', async () => {
   const { store, state, clock } = world()
   state.fail = denied
   await assert.rejects(store.get(grant('a')), code('sts-denied'))
@@ -223,7 +223,7 @@ test('a failure is remembered for its time, not until a clock that was set back 
   assert.equal((await store.get(grant('a'))).accessKeyId, 'AKID2')
 })
 
-test('a session ends by the time that has passed, too, where the node’s clock was set back', async () => {
+test('a session ends when its time has passed, also if the clock was set back', async () => {
   const { store, state, clock } = world()
   await store.get(grant('a'))
   state.fail = throttled
@@ -234,7 +234,7 @@ test('a session ends by the time that has passed, too, where the node’s clock 
   await refused
 })
 
-test('a renewal that hangs does not keep a request waiting that has a valid session', async () => {
+test('a renewal that hangs does not delay a request for which there is a valid session', async () => {
   const { store, state, clock } = world()
   await store.get(grant('a'))
   state.hold = new Promise(() => {})
@@ -244,7 +244,7 @@ test('a renewal that hangs does not keep a request waiting that has a valid sess
   assert.equal((await answer).accessKeyId, 'AKID1')
 })
 
-test('when STS hangs, a first request is answered after eight seconds, and the answer that comes later is kept', async () => {
+test('when STS hangs, a first request fails after eight seconds, and the later answer of STS is cached', async () => {
   const { store, state, clock, calls } = world()
   const { promise, resolve } = Promise.withResolvers<void>()
   state.hold = promise
@@ -257,7 +257,7 @@ test('when STS hangs, a first request is answered after eight seconds, and the a
   assert.equal(calls.length, 1)
 })
 
-test('a role that is made just after its pod is found within seconds', async () => {
+test('a role that is created just after its pod is usable within seconds', async () => {
   const { store, state, clock, calls } = world()
   state.fail = denied
   await assert.rejects(store.get(grant('a')), code('sts-denied'))
@@ -267,7 +267,7 @@ test('a role that is made just after its pod is found within seconds', async () 
   assert.equal(calls.length, 2)
 })
 
-test('a denial is remembered for seconds at first, longer each time, up to five minutes', async () => {
+test('a denial is cached for seconds at first, then longer each time, up to five minutes', async () => {
   const { store, state, clock, calls } = world()
   state.fail = denied
   for (let second = 0; second < 3600; second += 5) {
@@ -280,7 +280,7 @@ test('a denial is remembered for seconds at first, longer each time, up to five 
   assert.ok(Math.max(...gaps) <= 305_000)
 })
 
-test('throttling is retried within seconds and backs off to a minute', async () => {
+test('a throttled call is retried after a second', async () => {
   const { store, state, clock, calls } = world()
   state.fail = throttled
   await assert.rejects(store.get(grant('a')), code('sts-throttled'))
@@ -290,7 +290,7 @@ test('throttling is retried within seconds and backs off to a minute', async () 
   assert.equal(calls.length, 2)
 })
 
-test('a remembered failure says how long it will be remembered', async () => {
+test('a cached failure has the remaining time as its Retry-After', async () => {
   const { store, state, clock } = world()
   state.fail = denied
   await assert.rejects(store.get(grant('a')))
@@ -301,7 +301,7 @@ test('a remembered failure says how long it will be remembered', async () => {
   })
 })
 
-test('a pod that is gone takes its sessions along, also one on its way', async () => {
+test('when a pod is gone, its sessions are evicted, also one that STS is still creating', async () => {
   const { store, state, calls, clock } = world()
   await store.get(grant('a'))
   store.dropPod('a')
@@ -319,7 +319,7 @@ test('a pod that is gone takes its sessions along, also one on its way', async (
   assert.equal(clock.pending(), 0)
 })
 
-test('under session scope role, a session lives as long as one of its pods', async () => {
+test('with session scope role, a session is kept as long as one of its pods exists', async () => {
   const { store } = world('role')
   await Promise.all([store.get(grant('a')), store.get(grant('b'))])
   store.dropPod('a')
@@ -328,7 +328,7 @@ test('under session scope role, a session lives as long as one of its pods', asy
   assert.equal(store.size(), 0)
 })
 
-test('a withdrawn permission evicts what is cached and stops renewal', async () => {
+test('a withdrawn permission evicts the session and stops its renewal', async () => {
   const { store, state, calls, clock } = world()
   await store.get(grant('a'))
   await store.get(grant('b', {}, 'other'))
@@ -343,7 +343,7 @@ test('a withdrawn permission evicts what is cached and stops renewal', async () 
   assert.ok(calls.length <= 4)
 })
 
-test('permission is judged again before every renewal, also when nobody announced a change', async () => {
+test('permission is checked again before every renewal, also when no change was reported', async () => {
   const { store, state, calls, clock } = world()
   await store.get(grant('a'))
   state.permitted = () => false
@@ -352,7 +352,7 @@ test('permission is judged again before every renewal, also when nobody announce
   assert.equal(store.size(), 0)
 })
 
-test('a permission that goes while the call waits in the queue keeps STS from being asked', async () => {
+test('STS is not called when the permission is withdrawn while the call waits in the queue', async () => {
   const { store, state, calls, clock } = world('pod', 1)
   const { promise, resolve } = Promise.withResolvers<void>()
   state.hold = promise
@@ -365,7 +365,7 @@ test('a permission that goes while the call waits in the queue keeps STS from be
   assert.equal(calls.length, 1)
 })
 
-test('a permission that goes while STS answers keeps the answer from being handed out', async () => {
+test('a session is not served when the permission is withdrawn while STS creates it', async () => {
   const { store, state, clock } = world()
   const { promise, resolve } = Promise.withResolvers<void>()
   state.hold = promise
@@ -376,7 +376,7 @@ test('a permission that goes while STS answers keeps the answer from being hande
   await late
 })
 
-test('the soonest expiry is that of the oldest session', async () => {
+test('the soonest expiry is that of the session which expires first', async () => {
   const { store, clock, state } = world()
   assert.equal(store.soonestExpiry(), undefined)
   await store.get(grant('a'))
@@ -385,18 +385,18 @@ test('the soonest expiry is that of the oldest session', async () => {
   assert.equal(store.soonestExpiry(), clock.now() + 900_000)
 })
 
-test('a session is overdue while it is asked for and less than a third of its life is left', async () => {
+test('a session is overdue while it is requested and less than a third of its lifetime is left', async () => {
   const { store, clock, state } = world()
   await store.get(grant('a'))
   await store.get(grant('of-a-pod-that-has-ended'))
   store.dropPod('of-a-pod-that-has-ended')
-  // The broker renews by itself what is asked for, and cannot.
+  // The broker tries to renew the sessions that are requested, and fails.
   state.fail = throttled
   await clock.advance(39 * MINUTE)
   assert.equal(store.overdue(), 0)
   await clock.advance(2 * MINUTE)
   assert.equal(store.overdue(), 1)
-  // Lapsed, and its sidecar goes on asking.
+  // The session has expired, and its sidecar still requests it.
   await clock.advance(20 * MINUTE)
   await assert.rejects(store.get(grant('a')))
   assert.equal(store.overdue(), 1)
@@ -406,7 +406,7 @@ test('a session is overdue while it is asked for and less than a third of its li
   assert.equal(store.overdue(), 0)
 })
 
-test('a session that nobody asks for runs out without being overdue', async () => {
+test('a session that nobody requests expires without being overdue', async () => {
   const { store, clock } = world()
   store.warm(grant('a'))
   await clock.advance(50 * MINUTE)
@@ -414,14 +414,14 @@ test('a session that nobody asks for runs out without being overdue', async () =
   assert.equal(store.overdue(), 0)
 })
 
-test('a day of 110 pods: two to three calls per pod and hour, no expired answer', async () => {
+test('110 pods cause two to three calls per pod and hour in a day, and never get an expired session', async () => {
   const { store, calls, clock } = world()
   const pods = Array.from({ length: 110 }, (_, index) =>
     grant(`p${index}`, { sessionName: `shop.p${index}` }),
   )
   for (const pod of pods) void store.get(pod)
   await clock.advance(1000)
-  // Every sidecar asks at half of the life of what it has.
+  // Every sidecar requests a session at half of the lifetime of the one it has.
   const due = new Map(pods.map((pod) => [pod, clock.now() + 30 * MINUTE]))
   for (let minute = 0; minute < 24 * 60; minute++) {
     await clock.advance(MINUTE)
@@ -437,7 +437,7 @@ test('a day of 110 pods: two to three calls per pod and hour, no expired answer'
   assert.ok(perPodHour > 1.9 && perPodHour < 2.7, `${perPodHour} calls per pod and hour`)
 })
 
-test('what was fetched ahead is there when it is asked for, and not renewed before', async () => {
+test('a warm-up caches a session until it is requested, and does not renew it before', async () => {
   const { store, calls, clock, outcomes, reasons } = world()
   store.warm(grant('a'))
   store.warm(grant('a'))
@@ -448,7 +448,7 @@ test('what was fetched ahead is there when it is asked for, and not renewed befo
   await clock.advance(1)
   assert.deepEqual([calls.length, outcomes, reasons], [2, ['hit'], ['warm-up', 'warm-up']])
   await clock.advance(2 * HOUR)
-  // Of `a` there was one renewal; nobody asked for `b`.
+  // The session of `a` was renewed once; nobody requested that of `b`.
   assert.deepEqual(
     calls.map(({ request: { sessionName } }) => sessionName),
     ['shop.app', 'shop.b', 'shop.app'],
@@ -456,7 +456,7 @@ test('what was fetched ahead is there when it is asked for, and not renewed befo
   assert.deepEqual([store.size(), clock.pending()], [0, 0])
 })
 
-test('a pod that asks while its warm-up waits is served before the warm-ups of others', async () => {
+test('a warm-up that waits comes before the others once its session is requested', async () => {
   const { store, state, clock, calls, reasons } = world('pod', 1)
   const { promise, resolve } = Promise.withResolvers<void>()
   state.hold = promise
@@ -473,7 +473,7 @@ test('a pod that asks while its warm-up waits is served before the warm-ups of o
   assert.deepEqual(reasons, ['warm-up', 'first', 'warm-up', 'warm-up'])
 })
 
-test('no more is fetched ahead than a node has pods, and what is asked for makes room', async () => {
+test('there are no more warm-ups than a node has pods, and a requested session does not count any more', async () => {
   const { store, calls, clock } = world()
   for (let index = 0; index < 3000; index++) store.warm(grant(`p${index}`))
   await clock.advance(MINUTE)
@@ -485,7 +485,7 @@ test('no more is fetched ahead than a node has pods, and what is asked for makes
   assert.equal(calls.length, 251)
 })
 
-test('a warm-up that is denied is remembered for the pod that asks, and one that found no place is not', async () => {
+test('a denied warm-up is cached for the pod’s request, and one that found no place in the queue is not', async () => {
   const { store, state, calls, clock } = world('pod', 1)
   state.fail = denied
   store.warm(grant('a'))
@@ -503,7 +503,7 @@ test('a warm-up that is denied is remembered for the pod that asks, and one that
   assert.equal(store.size(), held)
 })
 
-test('a warm-up whose pod goes, or may not any more, while it waits never reaches STS', async () => {
+test('a warm-up makes no STS call if its pod is deleted or loses its permission while it waits', async () => {
   const { store, state, calls, clock } = world('pod', 1)
   const { promise, resolve } = Promise.withResolvers<void>()
   state.hold = promise
@@ -518,7 +518,7 @@ test('a warm-up whose pod goes, or may not any more, while it waits never reache
 
 const BY_TOKEN = { webIdentity: { subject: 'system:serviceaccount:shop:orders' } }
 
-test('by web identity a session is renewed in its turn with the pod’s latest token', async () => {
+test('a session by web identity is renewed in its turn with the pod’s latest token', async () => {
   const { store, calls, clock } = world()
   const day = clock.now() + 24 * HOUR
   await store.get(grant('a', BY_TOKEN), { token: 'one', expiresAt: day })
@@ -530,7 +530,7 @@ test('by web identity a session is renewed in its turn with the pod’s latest t
   )
 })
 
-test('with a token that has expired STS is not asked; the next request brings another one', async () => {
+test('a session by web identity is not renewed with an expired token, but at the next request with a new one', async () => {
   const { store, calls, clock } = world()
   await store.get(grant('a', BY_TOKEN), { token: 'one', expiresAt: clock.now() + 10 * MINUTE })
   await clock.advance(31 * MINUTE)
@@ -542,7 +542,7 @@ test('with a token that has expired STS is not asked; the next request brings an
   )
 })
 
-test('a session by web identity that nobody asks for again is forgotten when it ends', async () => {
+test('a session by web identity that is not requested again is evicted when it expires', async () => {
   const { store, clock } = world()
   await store.get(grant('a', BY_TOKEN), { token: 'one', expiresAt: clock.now() + 10 * MINUTE })
   assert.equal(store.size(), 1)
@@ -550,7 +550,7 @@ test('a session by web identity that nobody asks for again is forgotten when it 
   assert.equal(store.size(), 0)
 })
 
-test('nothing is fetched ahead by web identity, and a session is never that of the node’s role', async () => {
+test('there is no warm-up by web identity, and its sessions are never shared with those of the node’s role', async () => {
   const { store, calls } = world()
   store.warm(grant('a', BY_TOKEN))
   assert.deepEqual([calls.length, store.size()], [0, 0])

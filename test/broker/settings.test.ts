@@ -12,7 +12,7 @@ import { BROKER_SETTINGS, conflicts } from '../../node-guard/broker/settings.ts'
 const parse = (...argv: string[]) =>
   parseSettings(BROKER_SETTINGS, { argv: ['--node-name=n', ...argv], env: {} })
 
-test('the defaults are the design’s', () => {
+test('the defaults are the documented ones', () => {
   const result = parse()
   assert.ok(result.ok)
   assert.deepEqual(result.settings, {
@@ -57,7 +57,7 @@ test('the defaults are the design’s', () => {
 const TEMPLATE = '{namespace}.{service-account}'
 const CLUSTER = 'arn:aws:eks:eu-west-1:111111111111:cluster/prod'
 
-test('with web identity, settings that could not hold for it are refused, and the limit of chaining is not', () => {
+test('with web identity, settings that it cannot support are refused, and the limit of role chaining does not apply', () => {
   const found = (...argv: string[]) => {
     const result = parse(...argv)
     assert.ok(result.ok)
@@ -78,17 +78,17 @@ test('with web identity, settings that could not hold for it are refused, and th
   assert.equal(found(alone, ...hop), '')
 })
 
-test('addresses are taken with and without brackets', () => {
+test('addresses may be given with and without brackets', () => {
   const result = parse('--listen', '10.0.0.1,[fd00::1]')
   assert.deepEqual(result.ok && result.settings.listen, ['10.0.0.1', 'fd00::1'])
 })
 
-test('a base role ARN gets its slash', () => {
+test('a slash is added to a base role ARN without one', () => {
   const result = parse('--base-role-arn', 'arn:aws:iam::111111111111:role')
   assert.equal(result.ok && result.settings.baseRoleArn, 'arn:aws:iam::111111111111:role/')
 })
 
-test('the operator’s tags are read from one flag or several, and a value may have an equals sign, or be empty', () => {
+test('the operator’s tags are read from one or several flags, and a value may be empty or have an equals sign', () => {
   const result = parse('--extra-session-tags=team=a=b,cost center=', '--extra-session-tags=größe=12')
   assert.deepEqual(result.ok && result.settings.extraSessionTags, [
     { Key: 'team', Value: 'a=b' },
@@ -142,40 +142,40 @@ const WRONG: [argument: string, reason: RegExp][] = [
 ]
 
 for (const [argument, reason] of WRONG)
-  test(`${argument} is refused in a sentence`, () => {
+  test(`${argument} is refused with the reason`, () => {
     const result = parse(argument)
     assert.ok(!result.ok)
     assert.match(result.errors.join(' '), reason)
   })
 
 test('settings that contradict each other are refused, never ignored', () => {
-  const told = (...argv: string[]) => {
+  const found = (...argv: string[]) => {
     const result = parse(...argv)
     assert.ok(result.ok)
     return conflicts(result.settings).join(' ')
   }
   assert.match(
-    told('--session-tags', '--session-scope=role'),
+    found('--session-tags', '--session-scope=role'),
     /--session-tags=true needs --session-scope=pod/,
   )
-  assert.match(told('--cluster-name=x'), /--cluster-name has no effect/)
-  assert.match(told(`--cluster-arn=${CLUSTER}`), /--cluster-arn has no effect/)
+  assert.match(found('--cluster-name=x'), /--cluster-name has no effect/)
+  assert.match(found(`--cluster-arn=${CLUSTER}`), /--cluster-arn has no effect/)
   const tagged = ['--session-tags', `--cluster-arn=${CLUSTER}`]
-  assert.match(told(...tagged, '--cluster-name=other'), /--cluster-name must be prod, as in --cluster-arn/)
-  assert.equal(told(...tagged, '--cluster-name=prod'), '')
+  assert.match(found(...tagged, '--cluster-name=other'), /--cluster-name must be prod, as in --cluster-arn/)
+  assert.equal(found(...tagged, '--cluster-name=prod'), '')
   assert.match(
-    told(`--source-identity=${TEMPLATE}`, '--session-scope=role'),
+    found(`--source-identity=${TEMPLATE}`, '--session-scope=role'),
     /--source-identity needs --session-scope=pod/,
   )
-  assert.equal(told('--extra-session-tags=a=b', '--session-scope=role'), '')
-  assert.match(told('--listen='), /--listen must name/)
+  assert.equal(found('--extra-session-tags=a=b', '--session-scope=role'), '')
+  assert.match(found('--listen='), /--listen must name/)
   assert.match(
-    told('--assume-role-arn=arn:aws:iam::111111111111:role/hop', '--session-duration=7200'),
+    found('--assume-role-arn=arn:aws:iam::111111111111:role/hop', '--session-duration=7200'),
     /at most 3600/,
   )
 })
 
-test('the metadata endpoint is the flag’s, else the SDK’s variables’, else EC2’s', () => {
+test('the metadata endpoint is that of the flag, otherwise of the SDK’s variables, otherwise of EC2', () => {
   assert.equal(imdsEndpoint('http://a', { AWS_EC2_METADATA_SERVICE_ENDPOINT: 'http://b' }), 'http://a')
   assert.equal(imdsEndpoint(undefined, { AWS_EC2_METADATA_SERVICE_ENDPOINT: 'http://b' }), 'http://b')
   assert.equal(
@@ -185,7 +185,7 @@ test('the metadata endpoint is the flag’s, else the SDK’s variables’, else
   assert.equal(imdsEndpoint(undefined, {}), 'http://169.254.169.254')
 })
 
-test('in a pod, the API server is found by the environment, also over IPv6', async (t) => {
+test('in a pod, the API server is found through the environment, also over IPv6', async (t) => {
   const directory = await temporary(t)
   await Promise.all([writeFile(join(directory, 'ca.crt'), 'CA'), writeFile(join(directory, 'token'), 'T\n')])
   const access = inClusterAccess(
@@ -213,7 +213,7 @@ const kubeconfig = (user: object, cluster: object = {}) =>
     'current-context': 'x',
   })
 
-test('a kubeconfig’s data, files beside it and server name are used', async (t) => {
+test('data, files beside it and the server name of a kubeconfig are used', async (t) => {
   const directory = await temporary(t)
   const file = join(directory, 'config')
   await writeFile(join(directory, 'token'), 'from-file\n')
@@ -231,7 +231,7 @@ test('a kubeconfig’s data, files beside it and server name are used', async (t
   assert.deepEqual(await access.read(), { ca: 'CA', cert: 'CERT', key: 'KEY', token: 'from-file' })
 })
 
-test('a kubeconfig that cannot be honoured is refused with the remedy', async (t) => {
+test('a kubeconfig that cannot be used is refused with the reason', async (t) => {
   const file = join(await temporary(t), 'config')
   const cases: [content: string, reason: RegExp][] = [
     ['apiVersion: v1\nkind: Config\n', /no context/],

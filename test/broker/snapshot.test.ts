@@ -1,12 +1,12 @@
-/** The metadata snapshot: how fresh it is, and what becomes of it where its reading fails. */
+/** The metadata snapshot: how fresh it is, and what happens to it when a reading fails. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { metadata } from '../../node-guard/broker/instance/snapshot.ts'
+import { metadataSnapshot } from '../../node-guard/broker/instance/snapshot.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 import { captureLog } from '../support/log.ts'
 import { service } from './metadata-service.ts'
 
-/** Settings and surroundings of {@link metadata}, its clock, and what it logged. */
+/** Settings and dependencies of {@link metadataSnapshot}, with its clock and its log lines. */
 function surroundings(allowed: readonly string[] = []) {
   const clock = fakeClock()
   const stopping = new AbortController()
@@ -22,7 +22,7 @@ function surroundings(allowed: readonly string[] = []) {
 }
 
 describe('the snapshot', () => {
-  test('is read again within six minutes, and a failed reading keeps the last', async () => {
+  test('is read again within six minutes, and keeps its values when a reading fails', async () => {
     const { clock, settings, by, stop } = surroundings()
     const leaves: Record<string, string> = { 'instance-type': 'm5.large', 'security-groups': 'a' }
     const state = { away: false }
@@ -31,7 +31,7 @@ describe('the snapshot', () => {
       if (state.away) throw new Error('away')
       return there.get(path)
     }
-    const { current } = metadata({ get, close: () => {} }, settings, by)
+    const { current } = metadataSnapshot({ get, close: () => {} }, settings, by)
     assert.deepEqual(current(), { 'placement/region': 'eu-west-1' })
     await clock.advance(1)
     assert.equal(current()['security-groups'], 'a')
@@ -50,7 +50,7 @@ describe('the snapshot', () => {
     stop()
   })
 
-  test('keeps of a reading that fails in part what it had, and asks again soon', async () => {
+  test('keeps the old value of a path that fails, and reads it again soon', async () => {
     const { clock, settings, by, stop } = surroundings()
     const leaves: Record<string, string> = { hostname: 'h', 'instance-type': 'm5.large' }
     const state = { failing: false }
@@ -59,7 +59,7 @@ describe('the snapshot', () => {
       if (state.failing && path.endsWith('hostname')) throw new Error('refused')
       return there.get(path)
     }
-    const { current } = metadata({ get, close: () => {} }, settings, by)
+    const { current } = metadataSnapshot({ get, close: () => {} }, settings, by)
     await clock.advance(1)
     state.failing = true
     leaves['instance-type'] = 'm6.large'
@@ -72,25 +72,25 @@ describe('the snapshot', () => {
     stop()
   })
 
-  test('can be waited for: until the first reading is over, which may fail', async () => {
+  test('can be waited for until the first reading is over, which may fail', async () => {
     for (const [get, expected] of [
       [async (path: string) => (path.endsWith('instance-id') ? 'i-1' : undefined), { 'instance-id': 'i-1' }],
       [() => Promise.reject(new Error('away')), {}],
     ] as const) {
       const { settings, by, stop } = surroundings()
-      const { current, tried } = metadata({ get, close: () => {} }, settings, by)
-      await tried
+      const { current, firstRead } = metadataSnapshot({ get, close: () => {} }, settings, by)
+      await firstRead
       assert.deepEqual(current(), { 'placement/region': 'eu-west-1', ...expected })
       stop()
     }
   })
 
-  test('of a metadata service that answers too slowly keeps nobody waiting for more than five seconds', async () => {
+  test('can be waited for no longer than five seconds, even if the metadata service does not answer', async () => {
     const { clock, settings, by, stop } = surroundings()
     const never = { get: () => new Promise<undefined>(() => {}), close: () => {} }
-    const { current, tried } = metadata(never, settings, by)
+    const { current, firstRead } = metadataSnapshot(never, settings, by)
     let waited = false
-    void tried.then(() => {
+    void firstRead.then(() => {
       waited = true
     })
     await clock.advance(4999)
@@ -101,7 +101,7 @@ describe('the snapshot', () => {
     stop()
   })
 
-  test('has a spot notice within 17 seconds and a tag within 66 where they are allowed, and asks for nothing else so often', async () => {
+  test('has an allowed spot notice within 17 seconds and an allowed tag within 66, and does not request other paths so often', async () => {
     const { clock, settings, by, stop } = surroundings([
       'spot/',
       'tags/instance/',
@@ -109,7 +109,7 @@ describe('the snapshot', () => {
     ])
     const leaves: Record<string, string> = { 'tags/instance/team': 'a', hostname: 'h' }
     const imds = service(leaves)
-    const { current } = metadata(imds, settings, by)
+    const { current } = metadataSnapshot(imds, settings, by)
     await clock.advance(1000)
     const before = imds.asked.filter((path) => path.endsWith('hostname')).length
     leaves['spot/instance-action'] = '{"action":"terminate"}'
@@ -124,9 +124,9 @@ describe('the snapshot', () => {
     stop()
   })
 
-  test('has the log say once which texts pods are not told', async () => {
+  test('logs once which values are left out', async () => {
     const { clock, lines, settings, by, stop } = surroundings()
-    metadata(service({ mac: 'no address' }), settings, by)
+    metadataSnapshot(service({ mac: 'no address' }), settings, by)
     await clock.advance(60 * 60_000)
     stop()
     assert.equal(lines.length, 1)

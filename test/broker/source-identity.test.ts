@@ -8,13 +8,13 @@ import {
 
 const PLAIN = '{namespace}.{service-account}'
 
-test('a source identity is namespace and service account, behind what the operator puts there', () => {
+test('a source identity has namespace and service account after the operator’s prefix', () => {
   const pod = { namespace: 'shop', serviceAccount: 'orders.v2' }
   assert.equal(sourceIdentityOf(PLAIN, pod), 'shop.orders.v2')
   assert.equal(sourceIdentityOf('prod@{namespace}_{service-account}', pod), 'prod@shop_orders.v2')
 })
 
-test('what is longer than AWS takes keeps its beginning and ends in a hash of both names', () => {
+test('a source identity that is too long for AWS keeps its beginning and ends in a hash of both names', () => {
   const namespace = 'n'.repeat(20)
   const long = (end: string) => sourceIdentityOf(PLAIN, { namespace, serviceAccount: 's'.repeat(60) + end })
   assert.match(long('a'), /^n{20}\.s{22}=[0-9a-f]{20}$/)
@@ -32,7 +32,7 @@ const templates = fc
   .tuple(fc.stringMatching(/^[\w,.@-]{0,24}$/), fc.constantFrom('.', ',', '@', '_'))
   .map(([prefix, separator]) => `${prefix}{namespace}${separator}{service-account}`)
 
-test('whatever the template and the names, AWS takes it, and no two service accounts have the same', () => {
+test('every source identity is legal for AWS, and no two service accounts have the same', () => {
   fc.assert(
     fc.property(templates, names, names, (template, one, other) => {
       assert.equal(sourceIdentityTemplate.parse(template), template)
@@ -44,7 +44,7 @@ test('whatever the template and the names, AWS takes it, and no two service acco
   )
 })
 
-test('names cannot imitate the end of a longer one, nor the border between two names', () => {
+test('no names produce the source identity of other names by imitating its hash or its separator', () => {
   const long = sourceIdentityOf(PLAIN, { namespace: 'n'.repeat(43), serviceAccount: 's'.repeat(43) })
   const [namespace = '', hash = ''] = long.split('=')
   for (const imitation of [

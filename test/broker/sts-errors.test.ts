@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
+import type { SessionRequest } from '../../node-guard/broker/authorize/entitlement.ts'
 import { assumer } from '../../node-guard/broker/aws/assume.ts'
 import { awsMessage, classifyStsError, isConnectionLoss } from '../../node-guard/broker/aws/classify.ts'
 import { stsProblem, trustStatement } from '../../node-guard/broker/aws/explain.ts'
@@ -11,7 +11,7 @@ const CHAINING =
 const aws = (name: string, status: number | undefined, message = 'words') =>
   Object.assign(new Error(message), { name, $metadata: status ? { httpStatusCode: status } : {} })
 
-/** Reference table 6.5. */
+/** Every error that STS documents for AssumeRole, and the class in which the broker puts it. */
 const CLASSES: [error: unknown, failure: string, code: string][] = [
   [aws('AccessDenied', 403), 'denied', 'sts-denied'],
   [aws('ValidationError', 400), 'invalid', 'sts-invalid'],
@@ -53,7 +53,7 @@ const request: SessionRequest = {
 const callerArn = 'arn:aws:iam::111111111111:role/node'
 
 for (const [error, failure, code] of CLASSES)
-  test(`${awsMessage(error, undefined)} counts as ${failure} and is told as ${code}`, () => {
+  test(`${awsMessage(error, undefined)} counts as ${failure} and is reported as ${code}`, () => {
     const found = classifyStsError(error)
     assert.equal(found, failure)
     const problem = stsProblem(found, error, { request, callerArn, retryAfter: 7 })
@@ -71,7 +71,7 @@ test('a denial names both roles and the trust-policy statement to add', () => {
   })
 })
 
-test('the statement asks for TagSession where tags are sent, and for a condition where there is an external id', () => {
+test('the statement has TagSession if tags are sent, and a condition if there is an external id', () => {
   const statement = trustStatement(
     { ...request, externalId: 'half-a-secret', tags: [{ Key: 'k', Value: 'v' }] },
     callerArn,
@@ -81,36 +81,36 @@ test('the statement asks for TagSession where tags are sent, and for a condition
   assert.ok(!JSON.stringify(statement).includes('half-a-secret'))
 })
 
-test('the statement asks for SetSourceIdentity where a source identity is set, and a denial of it names what may be the matter', () => {
+test('the statement has SetSourceIdentity if a source identity is set, and a denial of it names possible causes', () => {
   const marked = { ...request, sourceIdentity: 'shop.app' }
   assert.deepEqual(trustStatement(marked, callerArn).Action, ['sts:AssumeRole', 'sts:SetSourceIdentity'])
-  const told = (words: string) =>
+  const messageOf = (words: string) =>
     stsProblem('denied', aws('AccessDenied', 403, words), { request: marked, callerArn, retryAfter: 1 })
       .message
   assert.match(
-    told('User: x is not authorized to perform: sts:SetSourceIdentity on resource: y'),
+    messageOf('User: x is not authorized to perform: sts:SetSourceIdentity on resource: y'),
     /set the source identity shop\.app .*has a source identity already/,
   )
   assert.match(
-    told('User: x is not authorized to perform: sts:AssumeRole'),
+    messageOf('User: x is not authorized to perform: sts:AssumeRole'),
     /does not let .*role\/node assume /,
   )
 })
 
-test('a request that is too large, or has policies that STS does not accept, is told with its remedy', () => {
+test('a request that is too large, or has policies that STS does not accept, is reported with its remedy', () => {
   const narrow = { ...request, policyArns: ['arn:aws:iam::aws:policy/a'] }
-  const told = (name: string, of: SessionRequest) =>
+  const messageOf = (name: string, of: SessionRequest) =>
     stsProblem('invalid', aws(name, 400), { request: of, callerArn, retryAfter: 1 }).message
   for (const name of ['PackedPolicyTooLarge', 'PackedPolicyTooLargeException'])
-    assert.match(told(name, request), /more than AWS packs into a session: name fewer policies/)
+    assert.match(messageOf(name, request), /more than AWS packs into a session: name fewer policies/)
   assert.match(
-    told('ValidationError', narrow),
+    messageOf('ValidationError', narrow),
     /policies arn:aws:iam::aws:policy\/a: each .*account 222222222222/,
   )
-  assert.doesNotMatch(told('ValidationError', request), /policies/)
+  assert.doesNotMatch(messageOf('ValidationError', request), /policies/)
 })
 
-test('an external id never gets into a sentence, not even when AWS repeats it', () => {
+test('an external id is never in a message, not even if AWS repeats it', () => {
   const withId = { ...request, externalId: 'half-a-secret' }
   for (const failure of [
     'denied',
@@ -129,7 +129,7 @@ test('an external id never gets into a sentence, not even when AWS repeats it', 
   }
 })
 
-test('only a connection that died without an answer is tried again at once', () => {
+test('only a call whose connection was lost without an answer is repeated at once', () => {
   assert.equal(isConnectionLoss(Object.assign(new Error('x'), { code: 'ECONNRESET' })), true)
   assert.equal(isConnectionLoss(Object.assign(new Error('x'), { code: 'ECONNREFUSED' })), false)
   assert.equal(isConnectionLoss(Object.assign(aws('X', 500), { code: 'ECONNRESET' })), false)
@@ -154,7 +154,7 @@ function sts(answers: unknown[]) {
   return { fake, durations, renewals: () => renewals }
 }
 
-test('longer than an hour refused for role chaining is asked for again with an hour, and so from then on', async () => {
+test('a longer session that is refused for role chaining is requested again with one hour, and from then on with one hour', async () => {
   const { fake, durations } = sts([aws('ValidationError', 400, CHAINING), undefined, undefined])
   const assume = assumer(fake, () => {})
   await assume(request)
@@ -163,7 +163,7 @@ test('longer than an hour refused for role chaining is asked for again with an h
   assert.deepEqual(durations, [43_200, 3600, 3600, 43_200])
 })
 
-test('another validation error is not answered with a shorter session', async () => {
+test('another validation error does not cause a request for a shorter session', async () => {
   const other = aws(
     'ValidationError',
     400,
@@ -174,7 +174,7 @@ test('another validation error is not answered with a shorter session', async ()
   assert.deepEqual(durations, [43_200])
 })
 
-test('expired node credentials are fetched again once, and the call repeated', async () => {
+test('expired node credentials are fetched again once, and the call is repeated', async () => {
   const expired = aws('ExpiredToken', 400)
   const once = sts([expired])
   await assumer(once.fake, () => {})(request)
@@ -184,7 +184,7 @@ test('expired node credentials are fetched again once, and the call repeated', a
   assert.equal(twice.renewals(), 1)
 })
 
-test('the end of a session is told by the node’s clock, however wrong that is', async () => {
+test('the expiration of a session is corrected for a node’s clock that is wrong', async () => {
   const HOUR = 3_600_000
   const awsNow = Date.UTC(2026, 0, 1)
   const { fake } = sts([])
@@ -198,7 +198,7 @@ test('the end of a session is told by the node’s clock, however wrong that is'
   }
   assert.equal(await left(-2 * HOUR), HOUR)
   assert.equal(await left(2 * HOUR), HOUR)
-  // Seconds are nobody's fault, and AWS's word is kept.
+  // A difference of seconds is normal, and the time of AWS is kept.
   assert.equal(await left(30_000), HOUR - 30_000)
 })
 

@@ -1,4 +1,4 @@
-/** The built broker when nobody reads its output: it goes on, and says later what is missing. */
+/** The broker's bundle when nobody reads its output: it keeps serving, and later logs how many lines are missing. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -66,13 +66,13 @@ async function start(stdout: number | 'pipe', stderr: number | 'inherit' = 'inhe
   return { child, ask, lost }
 }
 
-/** Far more debug lines than there is memory for. */
+/** Causes far more debug lines than fit into the memory. */
 async function flood(ask: () => Promise<number>) {
-  // As many at a time as one address may have connections.
+  // Fewer at a time than the connections that one address may have.
   for (let round = 0; round < 450; round++) await Promise.all(Array.from({ length: 4 }, () => ask()))
 }
 
-test('with a full pipe on standard output it becomes ready, serves, and refuses', async () => {
+test('with a full pipe as standard output the broker becomes ready, serves and refuses', async () => {
   const pipe = stuffedPipe(world.directory)
   try {
     const { child, ask, lost } = await start(pipe.fd, pipe.fd)
@@ -99,7 +99,7 @@ test('with a full pipe on standard output it becomes ready, serves, and refuses'
     assert.equal(
       losses.reduce((sum, { lost: count }) => sum + count, 0),
       await lost('debug'),
-      'what is told is what was counted',
+      'the lines report what was counted',
     )
     assert.ok(
       losses.every(
@@ -114,7 +114,7 @@ test('with a full pipe on standard output it becomes ready, serves, and refuses'
   }
 })
 
-test('with a full pipe it ends on SIGTERM with 0', async () => {
+test('with a full pipe the broker ends on SIGTERM with exit code 0', async () => {
   const pipe = stuffedPipe(world.directory)
   try {
     const { child } = await start(pipe.fd, pipe.fd)
@@ -125,7 +125,7 @@ test('with a full pipe it ends on SIGTERM with 0', async () => {
   }
 })
 
-test('with a full pipe a wrong setting ends it with 2', async () => {
+test('with a full pipe the broker ends with exit code 2 on a wrong setting', async () => {
   const pipe = stuffedPipe(world.directory)
   try {
     const child = spawn(process.execPath, [bundle, '--port', 'x'], { stdio: ['ignore', pipe.fd, pipe.fd] })
@@ -136,9 +136,9 @@ test('with a full pipe a wrong setting ends it with 2', async () => {
   }
 })
 
-test('with a socket as standard output, which cannot be opened again, it goes on all the same', async () => {
+test('with a socket as standard output, which cannot be opened again, the broker keeps serving', async () => {
   const { child, ask, lost } = await start('pipe')
-  // Nobody reads: Node's own end of the pair is left alone.
+  // Nobody reads yet from this process's end of the socket pair.
   for (let round = 0; round < 20 && !((await lost('debug')) > 0); round++) await flood(ask)
   assert.ok((await lost('debug')) > 0)
   assert.equal(await ask(good), 200)
@@ -146,13 +146,13 @@ test('with a socket as standard output, which cannot be opened again, it goes on
   child.stdout?.setEncoding('utf8').on('data', (chunk) => {
     text += chunk
   })
-  await eventually('it says what is missing', () => text.includes('were lost'))
+  await eventually('it logs what is missing', () => text.includes('were lost'))
   child.kill('SIGTERM')
   await once(child, 'close')
   for (const line of text.trim().split('\n')) JSON.parse(line)
 })
 
-test('goes on when nobody can read its log any more', async () => {
+test('the broker keeps serving after the reader of its log is gone', async () => {
   const { child, ask } = await start('pipe')
   child.stdout?.destroy()
   for (let round = 0; round < 5; round++) assert.equal(await ask(good), 200)

@@ -1,4 +1,4 @@
-/** Credentials of starting pods are there before their sidecars ask: through the whole broker. */
+/** Credentials of starting pods are fetched before their sidecars request them, through the whole broker. */
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -16,7 +16,7 @@ before(async () => {
 after(() => world.stop())
 beforeEach(() => world.aws.clearRecords())
 
-/** A pod that the kubelet has admitted: it has the node's address, and none of its own yet. */
+/** A pod that the kubelet has admitted: it has the node's address, but none of its own yet. */
 const starting = (over: PodOptions = {}, namespace = 'shop') =>
   world.pod(namespace, `pod-${made++}`, {
     role: 'app',
@@ -26,14 +26,14 @@ const starting = (over: PodOptions = {}, namespace = 'shop') =>
     ...over,
   })
 const sessions = async () => (await world.aws.calls({})).map(({ session }) => session)
-/** What the broker knew before this, it has acted upon: a pod created now is served ahead, and none that came before it is. */
+/** Waits until a pod that is created now has been warmed up: then the broker has dealt with all earlier pods. */
 async function settled(): Promise<string> {
   const last = await starting()
   await eventually('the last', async () => (await sessions()).includes(`shop.${last.name}`))
   return `shop.${last.name}`
 }
 
-test('the credentials of a starting pod are fetched before it asks, and handed out when it does', async () => {
+test('the credentials of a starting pod are fetched before its request, and served at its request', async () => {
   const pod = await starting()
   await eventually('fetched', async () => (await sessions()).length === 1)
   await eventually('issued', () =>
@@ -45,7 +45,7 @@ test('the credentials of a starting pod are fetched before it asks, and handed o
   assert.deepEqual(await sessions(), [`shop.${pod.name}`])
 })
 
-test('nothing is fetched for a pod that would be refused, will not ask, or is not starting on this node', async () => {
+test('there is no warm-up for a pod that would be refused, needs no credentials or is not starting on this node', async () => {
   await world.namespace('closed', { [KEYS.injection]: 'enabled' }, { [KEYS.allowedRoles]: '["other"]' })
   await world.namespace('outside', {})
   await Promise.all([
@@ -58,14 +58,14 @@ test('nothing is fetched for a pod that would be refused, will not ask, or is no
     starting({ phase: 'Failed' }),
     starting({ annotations: { [KEYS.inject]: 'metadata' } }),
     starting({ role: world.aws.config.nodeRoleArn }),
-    // Its annotation says another role than it was admitted with.
+    // Its annotation has another role than the one it was admitted with.
     starting({ role: 'other', container: world.containers({ [KEYS.role]: 'app' }).initContainers[0] ?? {} }),
   ])
   const last = await settled()
   assert.deepEqual(await sessions(), [last])
 })
 
-test('nothing is fetched for a pod that is being deleted', async () => {
+test('there is no warm-up for a pod that is being deleted', async () => {
   const { name, namespace } = await world.pod('shop', `pod-${made++}`, { role: 'app', podIPs: [] })
   await world.api.admin.delete('pods', name, namespace)
   const status = { hostIP: '10.0.0.1', hostIPs: [{ ip: '10.0.0.1' }] }
@@ -74,7 +74,7 @@ test('nothing is fetched for a pod that is being deleted', async () => {
   assert.deepEqual(await sessions(), [last])
 })
 
-test('a thousand pods bound by hand, which the kubelet has not admitted, cost no call', async () => {
+test('a thousand pods that are bound to the node by hand, and not admitted by the kubelet, cause no STS call', async () => {
   const { admin } = world.api
   for (let index = 0; index < 1000; index++)
     await admin.create({
@@ -87,7 +87,7 @@ test('a thousand pods bound by hand, which the kubelet has not admitted, cost no
   assert.deepEqual(await sessions(), [last])
 })
 
-test('a namespace that allows the role later, and a node that learns who it is later, warm up then', async () => {
+test('a pod is warmed up later when its namespace allows the role, or when the node gets its credentials', async () => {
   await world.namespace('later', { [KEYS.injection]: 'enabled' }, {})
   const pod = await starting({}, 'later')
   await settled()
@@ -105,7 +105,7 @@ test('a namespace that allows the role later, and a node that learns who it is l
   })
 })
 
-test('a node that boots with 110 pods calls STS once for each, at the rate it may, whether they ask meanwhile or not', async () => {
+test('a node that boots with 110 pods calls STS once for each, within its rate, whether they request credentials or not', async () => {
   await world.broker('--sts-qps=50', '--sts-concurrency=5')
   await world.namespace('boot')
   await world.aws.clearRecords()
@@ -121,7 +121,7 @@ test('a node that boots with 110 pods calls STS once for each, at the rate it ma
   const times = (await own()).map(({ time }) => time)
   for (const from of times) {
     const within = times.filter((time) => time >= from && time < from + 1000).length
-    // A burst of 50 and 50 more; the five before these may have been under way for long.
+    // A burst of 50 and 50 more; five earlier calls may still have been under way.
     assert.ok(within <= 105, `${within} calls in a second`)
   }
 })

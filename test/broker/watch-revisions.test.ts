@@ -1,4 +1,4 @@
-/** The watch's word stands against a live read that is older, or whose order is not known. */
+/** An event of the watch takes precedence over a live read that is older, or whose order is unknown. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -46,7 +46,7 @@ const pod = (podIP: string, annotations: Record<string, string> = {}, phase = 'R
 const podOf = (...args: Parameters<typeof pod>) => podRecord(pod(...args), ROLE_KEY) ?? assert.fail()
 const other = (record: ReturnType<typeof podOf>, uid: string) => ({ ...record, uid, name: uid })
 
-/** A judgement whose API server answers when the test says so. */
+/** Identifies callers with an API server that answers when the test says so. */
 function slow() {
   const waiting: ((answer: object | undefined) => void)[] = []
   const world = judgement(
@@ -70,7 +70,7 @@ function slow() {
 }
 
 describe('a namespace', () => {
-  test('whose label is withdrawn within a second of a live read is refused at once, also to others', async () => {
+  test('whose label is removed within a second after a live read is refused at once, also to other pods', async () => {
     const { asked, code, namespaces } = slow()
     const first = code()
     ;(await asked())(namespace('enabled'))
@@ -79,10 +79,10 @@ describe('a namespace', () => {
     assert.equal(namespaces.get('shop'), undefined)
     const again = code(other(podOf(PEER), 'b'))
     ;(await asked())(namespace(undefined))
-    assert.equal(await again, 'namespace-not-enabled', 'the answer of before is not used again')
+    assert.equal(await again, 'namespace-not-enabled', 'the earlier answer is not used again')
   })
 
-  test('whose label is withdrawn while it is read is read again', async () => {
+  test('whose label is removed while it is read is read again', async () => {
     const { asked, code, namespaces, state } = slow()
     const answer = code()
     const stale = await asked()
@@ -93,7 +93,7 @@ describe('a namespace', () => {
     assert.deepEqual([namespaces.get('shop'), state.reads], [undefined, 2])
   })
 
-  test('whose label gets another value while it is read is what the watch says', async () => {
+  test('whose label gets another value while it is read has the value that the watch reports', async () => {
     const { asked, code, namespaces } = slow()
     const answer = code()
     const stale = await asked()
@@ -103,7 +103,7 @@ describe('a namespace', () => {
     assert.equal(namespaces.get('shop')?.injection, undefined)
   })
 
-  test('whose permission is withdrawn while it is read has what the watch says', async () => {
+  test('whose permission is withdrawn while it is read has the permission that the watch reports', async () => {
     const { asked, code, namespaces } = slow()
     const answer = code()
     const stale = await asked()
@@ -113,7 +113,7 @@ describe('a namespace', () => {
     assert.equal(namespaces.get('shop')?.annotations[KEYS.allowedRoles], '[]')
   })
 
-  test('that changes each time it is read is nothing to rely on: ask again', async () => {
+  test('that changes during each read gives the retryable error `busy`', async () => {
     const { asked, code, namespaces } = slow()
     const answer = code()
     for (let round = 0; round < 2; round++) {
@@ -124,7 +124,7 @@ describe('a namespace', () => {
     assert.equal(await answer, 'busy')
   })
 
-  test('that was learned is gone with a list that lacks it, and so is a read that began before the list', async () => {
+  test('that was found by a live read is removed by a list without it, and a read that began before the list is repeated', async () => {
     const { asked, code, namespaces } = slow()
     const first = code()
     ;(await asked())(namespace('enabled'))
@@ -138,7 +138,7 @@ describe('a namespace', () => {
     assert.equal(await second, 'namespace-not-enabled')
   })
 
-  test('that was learned and goes is told of: what was granted by it is judged again', () => {
+  test('that was found by a live read and then changes or is removed is reported to subscribers', () => {
     const changed: string[] = []
     const store = namespaceStore(fakeClock())
     store.subscribe((name) => changed.push(name))
@@ -156,7 +156,7 @@ describe('a namespace', () => {
     assert.deepEqual(changed, ['shop'], 'nothing changed')
   })
 
-  test('that was learned counts more than the older word of the watch, for half a minute', async () => {
+  test('that was found by a live read takes precedence over an older event of the watch for half a minute', async () => {
     const clock = fakeClock()
     const store = namespaceStore(clock)
     store.sink.upsert(recordOf('disabled'))
@@ -165,12 +165,12 @@ describe('a namespace', () => {
     await clock.advance(20_000)
     store.learn(recordOf('enabled'), store.revision('shop'))
     await clock.advance(20_000)
-    assert.equal(store.get('shop')?.injection, 'enabled', 'learned again, it stays for its own time')
+    assert.equal(store.get('shop')?.injection, 'enabled', 'a later read is valid for its own time')
     await clock.advance(10_000)
     assert.equal(store.get('shop')?.injection, undefined)
   })
 
-  test('is not learned from before the word that it is gone', () => {
+  test('is not taken from a live read that began before the watch reported its removal', () => {
     const store = namespaceStore(fakeClock())
     for (const said of [
       () => store.sink.remove(recordOf('enabled')),
@@ -186,7 +186,7 @@ describe('a namespace', () => {
 })
 
 describe('a pod', () => {
-  test('that goes while it is read is gone', async () => {
+  test('that is deleted while it is read is unknown', async () => {
     const { asked, identify, pods } = slow()
     const answer = identify()
     const stale = await asked()
@@ -196,7 +196,7 @@ describe('a pod', () => {
     assert.equal(pods.get('a'), undefined)
   })
 
-  test('that changes while it is read is what the watch says', async () => {
+  test('that changes while it is read is as the watch reports it', async () => {
     const { asked, identify, pods } = slow()
     const answer = identify()
     const stale = await asked()
@@ -206,7 +206,7 @@ describe('a pod', () => {
     assert.equal(pods.get('a')?.annotations[ROLE_KEY], 'changed')
   })
 
-  test('whose address comes while it is read keeps it', async () => {
+  test('whose address is reported while it is read keeps that address', async () => {
     const { asked, identify, pods } = slow()
     pods.sink.upsert(podOf('10.9.9.9'))
     const answer = identify()
@@ -217,7 +217,7 @@ describe('a pod', () => {
     assert.deepEqual(pods.get('a')?.podIPs, [PEER])
   })
 
-  test('that a list leaves out while it is read is read again', async () => {
+  test('that is missing in a list while it is read is read again', async () => {
     const { asked, identify, pods } = slow()
     const answer = identify()
     const stale = await asked()
@@ -227,7 +227,7 @@ describe('a pod', () => {
     assert.equal(await answer, 'pod-unknown')
   })
 
-  test('the answer to a question of before the watch’s word is not used again after it', async () => {
+  test('is read again after an event of the watch, although it was read just before', async () => {
     const { asked, identify, pods } = slow()
     pods.sink.upsert(podOf('10.9.9.9'))
     const first = identify()
@@ -239,7 +239,7 @@ describe('a pod', () => {
     assert.equal(await second, 'ok')
   })
 
-  test('is not learned from before the word that it has changed', () => {
+  test('is not taken from a live read that began before the watch reported its change', () => {
     const store = podStore((one) => podRecord(one, ROLE_KEY))
     for (const said of [
       () => store.sink.upsert(podOf('10.0.0.2')),
@@ -255,8 +255,8 @@ describe('a pod', () => {
   })
 })
 
-describe('words of the watch', () => {
-  test('differ after each word about the same, and stay through those about others', () => {
+describe('revisions of the watch', () => {
+  test('change with each event about the object, and not with events about others', () => {
     const revisions = revisionsOfWatch(10)
     const before = revisions.of('a')
     revisions.reported('b')
@@ -268,7 +268,7 @@ describe('words of the watch', () => {
     assert.notEqual(revisions.of('a'), said)
   })
 
-  test('differ after a word about all', () => {
+  test('change for all objects with a list', () => {
     const revisions = revisionsOfWatch(10)
     revisions.reported('a')
     const before = [revisions.of('a'), revisions.of('b')]
@@ -276,7 +276,7 @@ describe('words of the watch', () => {
     for (const [index, key] of ['a', 'b'].entries()) assert.notEqual(revisions.of(key), before[index])
   })
 
-  test('one that is forgotten for want of room still differs from those before it', () => {
+  test('change also for an object whose own revision was evicted', () => {
     const revisions = revisionsOfWatch(2)
     const before = revisions.of('a')
     revisions.reported('a')
@@ -284,7 +284,7 @@ describe('words of the watch', () => {
     assert.notEqual(revisions.of('a'), before)
   })
 
-  test('of an object told of again the last is remembered longest', () => {
+  test('are evicted in the order of their last events', () => {
     const revisions = revisionsOfWatch(2)
     for (const key of ['a', 'b', 'a', 'c']) revisions.reported(key)
     const last = revisions.of('a')

@@ -1,4 +1,4 @@
-/** Credential source web-identity, over TCP: real tokens of the API server, an AWS that verifies them, and a node that may assume nothing. */
+/** Credential source web-identity over TCP, with real tokens, an AWS that verifies them, and a node that may assume no role. */
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { systemClock } from '../../common/clock.ts'
@@ -36,7 +36,7 @@ describe('web identity', () => {
   const secondTokenOf = (of: Pick<TestPod, 'namespace' | 'name' | 'uid'>, audience: string) =>
     world.token(of.namespace, 'orders', of, audience)
 
-  test('a pod gets its role while the node’s role may assume nothing, and nothing of the node’s is in the call', async () => {
+  test('a pod gets its role although the node’s role may assume none, and the call has nothing of the node’s credentials', async () => {
     await world.broker(BOTH)
     const one = await pod()
     const { status, body } = await world.ask(one)
@@ -54,7 +54,7 @@ describe('web identity', () => {
       assert.ok(!log.includes(secret) && !log.includes(secret.split('.')[2] ?? ''), 'a token is in the log')
   })
 
-  test('a pod of the source node-role is served beside it as before', async () => {
+  test('a pod with the source node-role is served beside it as before', async () => {
     await world.aws.setNodePolicy([{ Effect: 'Allow', Action: 'sts:*', Resource: '*' }])
     await world.role('plain')
     await world.broker(BOTH)
@@ -65,7 +65,7 @@ describe('web identity', () => {
     assert.equal(await world.code(await pod()), 'ok')
   })
 
-  test('the second token has to be there, and to be that pod’s own', async () => {
+  test('the web identity token must be present, and be that of the same pod', async () => {
     await world.broker(BOTH)
     const [mine, sibling] = [await pod(), await pod()]
     const stranger = await world.pod('other', `pod-${made++}`, {
@@ -100,7 +100,7 @@ describe('web identity', () => {
     assert.equal(await world.code(mine), 'ok')
   })
 
-  test('a stolen web identity token is of no use here: without the sidecar’s own, from elsewhere, or once the pod is gone', async () => {
+  test('a stolen web identity token is refused alone, with another pod’s token, from another address, and after the pod’s end', async () => {
     await world.broker(BOTH)
     const [mine, thief] = [await pod(), await pod()]
     const webIdentity = mine.webIdentity ?? ''
@@ -112,11 +112,11 @@ describe('web identity', () => {
       await ask(thief.ip, { authorization: `Bearer ${thief.token}`, [WEB_IDENTITY_HEADER]: webIdentity }),
       'token-invalid',
     )
-    // Both of its tokens, from another pod's address.
+    // Both tokens of the pod, from another pod's address.
     assert.equal(await world.code({ ...mine, ip: thief.ip }), 'peer-address-mismatch')
     assert.equal(await world.code(mine), 'ok')
     await world.api.admin.delete('pods', mine.name, 'shop', { gracePeriodSeconds: 0 })
-    // While the watch learns of it a sidecar is asked to try again, and never served.
+    // Until the watch reports the deletion, the answer may be to try again, but never credentials.
     await until('the end of the pod is known', async () => {
       const code = await world.code(mine)
       assert.ok(code === 'pod-unknown' || code === 'busy', code)
@@ -124,7 +124,7 @@ describe('web identity', () => {
     })
   })
 
-  test('a session lasts as long as the role allows, beyond the hour of chained ones; a longer one is explained', async () => {
+  test('a session may be longer than the hour of role chaining, and the refusal of a session that is too long says the remedy', async () => {
     await world.broker(BOTH, '--session-duration=43200')
     const { status, body } = await world.ask(await pod())
     assert.deepEqual([status, body.code], [403, 'sts-invalid'])
@@ -138,7 +138,7 @@ describe('web identity', () => {
     assert.ok(Date.parse(long.body.Expiration ?? '') - Date.now() > 43_000_000)
   })
 
-  test('a role that does not trust the service account gets the statement that is missing, ready to be pasted', async () => {
+  test('the refusal for a role that does not trust the service account has the missing statement, which can be used as it is', async () => {
     const arn = await world.role('closed')
     await world.broker(BOTH)
     const { body } = await world.ask(await pod({ role: 'closed' }))
@@ -149,7 +149,7 @@ describe('web identity', () => {
     assert.match(JSON.stringify(statement), new RegExp(SUBJECT))
   })
 
-  test('an unknown issuer, keys that AWS cannot fetch or that are others, a wrong audience and an expired token have a sentence each', async () => {
+  test('an unknown issuer, unreachable or wrong keys, a wrong audience and an expired token each have their own message', async () => {
     await world.broker(BOTH)
     const { issuer } = world.api
     const refusal = async (over: object | null) => {
@@ -183,7 +183,7 @@ describe('web identity', () => {
     )
   })
 
-  test('an external id or session tags asked for with it are refused, as is a source that the operator does not have', async () => {
+  test('an external id, session tags and a source that the operator has not enabled are refused', async () => {
     await world.broker(BOTH)
     const asked = async (over: Parameters<World['pod']>[2]) => {
       const { body } = await world.ask(await pod(over))
@@ -205,7 +205,7 @@ describe('web identity', () => {
     assert.match((await world.ask(plain)).body.detail ?? '', /created with the credential source node-role/)
   })
 
-  test('the configured audience counts', async () => {
+  test('the configured audience is used', async () => {
     await world.provider({ clientIds: ['vault'] })
     const [statement] = (await import('../sandbox/aws/policies.ts')).trustWebIdentity({
       provider: await world.provider({ clientIds: ['vault'] }),
@@ -220,7 +220,7 @@ describe('web identity', () => {
     assert.equal(await world.code({ ...one, webIdentity: await secondTokenOf(one, 'vault') }), 'ok')
   })
 
-  test('without instance metadata and without credentials the broker starts and serves, with the Region of its settings', async () => {
+  test('the broker starts and serves without instance metadata and credentials, with the Region from its settings', async () => {
     const nowhere = `http://127.0.0.1:${await freePort()}`
     const before = { ...process.env }
     world.deps = { imds: imdsClient(nowhere, systemClock) }
@@ -253,7 +253,7 @@ describe('web identity', () => {
     assert.deepEqual(await world.aws.imdsRequests(), [])
   })
 
-  test('with web identity alone the node’s own role is still nobody’s', async () => {
+  test('no pod gets the node’s own role, also when web identity is the only source', async () => {
     await world.broker('--credential-sources=web-identity')
     const { body } = await world.ask(await pod({ role: 'node' }))
     assert.equal(body.code, 'role-not-allowed')

@@ -1,4 +1,4 @@
-/** The seven steps of "who is asking", each refused for its own reason, through real HTTP and real tokens. */
+/** The seven steps of the authorization of a request, each with its own refusal, over real HTTP with real tokens. */
 import assert from 'node:assert/strict'
 import { createHmac, generateKeyPairSync } from 'node:crypto'
 import { after, before, test } from 'node:test'
@@ -14,7 +14,7 @@ import { NODE, type TestPod, World } from './world.ts'
 type PodEvent = KubeObject & {
   readonly reason?: string
   readonly type?: string
-  /** events.k8s.io/v1 and core/v1 name the same things differently. */
+  /** events.k8s.io/v1 and core/v1 have different names for the same fields. */
   readonly note?: string
   readonly message?: string
   readonly regarding?: { readonly uid?: string }
@@ -46,7 +46,7 @@ async function refusal(token: string, ip = pod.ip) {
   return { status, code: body.code ?? '', detail: body.detail ?? '', headers }
 }
 
-test('a pod gets the credentials of its role, in the shape of the protocol', async () => {
+test('a pod gets the credentials of its role, in the format of the protocol', async () => {
   const { status, body, headers } = await world.ask(pod)
   assert.equal(status, 200)
   assert.deepEqual(Object.keys(body), [
@@ -70,7 +70,7 @@ test('a pod gets the credentials of its role, in the shape of the protocol', asy
   assert.deepEqual([call?.session, call?.role, call?.duration], ['shop.web', body.RoleArn, 3600])
 })
 
-test('step 1: without a token there is nothing', async () => {
+test('step 1: a request without a token is refused', async () => {
   const { status, body, headers } = await world.request('/v1/credentials', { localAddress: pod.ip })
   assert.deepEqual([status, body.code], [401, 'token-missing'])
   assert.equal(headers['www-authenticate'], 'Bearer')
@@ -83,26 +83,26 @@ test('step 1: without a token there is nothing', async () => {
   }
 })
 
-test('step 1: a signature with another key is refused', async () => {
+test('step 1: a token signed with another key is refused', async () => {
   const { status, code, detail } = await refusal(await forged())
   assert.deepEqual([status, code], [401, 'token-invalid'])
   assert.match(detail, /signature is wrong/)
 })
 
-test('step 1: a token of which one character was changed is refused', async () => {
+test('step 1: a token with one changed character is refused', async () => {
   const [header, payload, signature = ''] = pod.token.split('.')
   const swapped = signature.startsWith('A') ? `B${signature.slice(1)}` : `A${signature.slice(1)}`
   assert.equal((await refusal(`${header}.${payload}.${swapped}`)).code, 'token-invalid')
 })
 
-test('step 1: algorithm none is refused', async () => {
+test('step 1: a token with the algorithm none is refused', async () => {
   const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
   const payload = encode(decodeJwt(pod.token))
   for (const signature of ['', 'x'])
     assert.equal((await refusal(`${encode({ alg: 'none' })}.${payload}.${signature}`)).code, 'token-invalid')
 })
 
-test('step 1: HS256 keyed with the public key is refused', async () => {
+test('step 1: a token signed by HS256 with the public key is refused', async () => {
   const { keys } = await world.api.admin.raw<{ keys: object[] }>('/openid/v1/jwks')
   const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url')
   const input = `${encode({ alg: 'HS256', kid: decodeProtectedHeader(pod.token).kid })}.${encode(decodeJwt(pod.token))}`
@@ -119,7 +119,7 @@ test('step 1: a token for another audience is refused', async () => {
   assert.match(detail, /audience is not pod2iam/)
 })
 
-test('step 1: a broker that expects another issuer refuses', async () => {
+test('step 1: a token of another issuer than the configured one is refused', async () => {
   await world.broker('--issuer', 'https://other.example')
   const { code, detail } = await refusal(pod.token)
   await world.broker()
@@ -141,14 +141,14 @@ test('step 1: an expired token and one that is not valid yet are refused, with t
   }
 })
 
-test('step 1: clocks may differ by a few seconds', async () => {
+test('step 1: a token is accepted if clocks differ by a few seconds', async () => {
   await world.api.setClockOffset(3000)
   const token = await world.token('shop', 'default', pod)
   await world.api.setClockOffset(0)
   assert.equal(await world.code({ ...pod, token }), 'ok')
 })
 
-test('step 1: what is not a token at all is refused', async () => {
+test('step 1: a text that is not a token is refused', async () => {
   for (const token of ['x', 'a.b.c', 'eyJ.eyJ.eyJ', `${'a'.repeat(9000)}`])
     assert.match((await refusal(token)).code, /^token-invalid$/)
 })
@@ -167,7 +167,7 @@ test('step 2: a token of a pod on another node is refused', async () => {
 })
 
 test('step 3: a pod that runs as another service account than its token is refused', async () => {
-  // The API server would not make such a token; whoever holds its key would.
+  // The API server would not issue such a token, but someone with its key could.
   const claims: PodClaims = {
     namespace: 'shop',
     podName: 'web',
@@ -181,19 +181,19 @@ test('step 3: a pod that runs as another service account than its token is refus
   const own = { ...claims, serviceAccount: 'default' }
   assert.throws(() => checkPod(record, { ...own, podName: 'x' }, NODE), { code: 'token-invalid' })
   assert.throws(() => checkPod(record, { ...own, namespace: 'x' }, NODE), { code: 'token-invalid' })
-  // A token without node claim, and a live read that found the pod elsewhere.
+  // A token without node claim, and a live read that finds the pod on another node.
   assert.throws(() => checkPod(record, own, 'node-2'), { code: 'token-not-for-this-node' })
   checkPod(record, own, NODE)
 })
 
-test('step 3: a deleted pod’s token is worth nothing', async () => {
+test('step 3: a deleted pod’s token is refused', async () => {
   const gone = await world.pod('shop', 'gone', { role: 'app' })
   assert.equal(await world.code(gone), 'ok')
   await world.api.admin.delete('pods', 'gone', 'shop', { gracePeriodSeconds: 0 })
   await eventually('refused', async () => (await world.code(gone)) === 'pod-unknown')
 })
 
-test('step 3: what was issued to a pod is forgotten with it', async () => {
+test('step 3: the sessions of a deleted pod are evicted', async () => {
   const held = async () => Number(/pod2iam_broker_sessions (\d+)/.exec(await world.metrics())?.[1])
   const before = await held()
   const brief = await world.pod('shop', 'brief', { role: 'app' })
@@ -218,7 +218,7 @@ test('step 3: a terminating pod keeps its credentials until it has ended', async
   await eventually('refused', async () => (await world.code(leaving)) === 'pod-unknown')
 })
 
-test('a pod learns whether it is being deleted, also one that is refused its role, and nobody else does', async () => {
+test('a pod can ask whether it is being deleted, also if its role is refused, and nobody else can', async () => {
   const ask = async (pod: Pick<TestPod, 'ip' | 'token'>) => {
     const { status, body } = await world.ask(pod, '/v1/pod')
     return status === 200 ? body : body.code
@@ -227,11 +227,11 @@ test('a pod learns whether it is being deleted, also one that is refused its rol
   assert.equal(await world.code(pod), 'sts-denied')
   assert.deepEqual(await ask(pod), { terminating: false })
   await world.api.admin.delete('pods', 'held', 'shop')
-  await eventually('told', async () => Object(await ask(pod)).terminating === true)
+  await eventually('the deletion is reported', async () => Object(await ask(pod)).terminating === true)
   assert.equal(await ask({ ...pod, token: 'none' }), 'token-invalid')
 })
 
-test('step 3: a pod that has ended is neither watched nor kept, whoever asks for it', async () => {
+test('step 3: a pod that has ended is not kept in memory, also when its token is used', async () => {
   const held = async () => Number(/^pod2iam_broker_pods (\d+)$/m.exec(await world.metrics())?.[1])
   const before = await held()
   const job = await world.pod('shop', 'job', { role: 'app' })
@@ -240,13 +240,13 @@ test('step 3: a pod that has ended is neither watched nor kept, whoever asks for
   await world.api.admin.patch('pods', 'job', 'shop', ended, { type: 'strategic', subresource: 'status' })
   await eventually('forgotten', async () => (await held()) === before)
   assert.equal(await world.code(job), 'pod-unknown')
-  // A broker that starts now learns of it by a live read.
+  // A broker that starts now finds it by a live read.
   await world.broker()
   assert.equal(await world.code(job), 'pod-unknown')
   assert.equal(await held(), before)
 })
 
-test('step 3: a pod made again under the same name is not served by its predecessor’s token', async () => {
+test('step 3: the token of a deleted pod is refused also after a new pod with the same name was created', async () => {
   const first = await world.pod('shop', 'db-0', { role: 'app' })
   assert.equal(await world.code(first), 'ok')
   await world.api.admin.delete('pods', 'db-0', 'shop', { gracePeriodSeconds: 0 })
@@ -256,19 +256,19 @@ test('step 3: a pod made again under the same name is not served by its predeces
   assert.equal(await world.code(second), 'ok')
 })
 
-test('step 3: a pod without our sidecar gets nothing, whatever its annotations and labels say', async () => {
+test('step 3: a pod without our sidecar is refused, whatever its annotations and labels say', async () => {
   const bare = await world.pod('shop', 'bare', { role: 'app', sidecar: false })
   const { status, code, detail } = await refusal(bare.token, bare.ip)
   assert.deepEqual([status, code], [403, 'pod-not-injected'])
   assert.match(detail, /shop\/bare does not carry the pod2iam sidecar/)
 })
 
-test('step 3: an ordinary init container of the sidecar’s name is not a sidecar', async () => {
+test('step 3: an ordinary init container with the sidecar’s name does not count as the sidecar', async () => {
   const init = await world.pod('shop', 'init', { role: 'app', container: { restartPolicy: undefined } })
   assert.equal(await world.code(init), 'pod-not-injected')
 })
 
-test('step 3: a pod that the injector leaves alone gets nothing by a sidecar, which can only be forged', async () => {
+test('step 3: a pod that opts out of injection is refused despite a sidecar, which can only be forged', async () => {
   for (const [index, value] of ['false', 'False', '', 'true', 'x'.repeat(3000)].entries())
     for (const role of [{ role: 'app' }, {}]) {
       const name = `alone-${index}${role.role ?? ''}`
@@ -283,7 +283,7 @@ test('step 3: a pod that the injector leaves alone gets nothing by a sidecar, wh
     }
 })
 
-test('step 3: a pod that opts out while it lives gets nothing from then on', async () => {
+test('step 3: a running pod that opts out of injection is refused from then on', async () => {
   const pod = await world.pod('shop', 'opting-out', { role: 'app' })
   assert.equal(await world.code(pod), 'ok')
   const metadata = { annotations: { [KEYS.inject]: 'false' } }
@@ -291,14 +291,14 @@ test('step 3: a pod that opts out while it lives gets nothing from then on', asy
   await eventually('refused', async () => (await world.code(pod)) === 'pod-not-injected')
 })
 
-test('step 3: a hostNetwork pod gets nothing', async () => {
+test('step 3: a pod on the host network is refused', async () => {
   const host = await world.pod('shop', 'host', { role: 'app', hostNetwork: true })
   const { code, detail } = await refusal(host.token, host.ip)
   assert.equal(code, 'pod-not-injected')
   assert.match(detail, /host’s network/)
 })
 
-test('step 4: an annotation patched on a living pod does not change who it is, and is told', async () => {
+test('step 4: an annotation that is patched on a running pod does not change its identity, and the refusal names it', async () => {
   for (const [key, subresource] of [
     [KEYS.role, undefined],
     [KEYS.externalId, 'status'],
@@ -325,7 +325,7 @@ test('step 4: an annotation patched on a living pod does not change who it is, a
   }
 })
 
-test('step 4: annotations that a binding merged into the pod do not make an identity', async () => {
+test('step 4: annotations that a binding merged into the pod do not give it an identity', async () => {
   const { admin } = world.api
   const { metadata } = await admin.create({
     apiVersion: 'v1',
@@ -356,24 +356,24 @@ test('step 5: a token replayed from another pod’s address is refused', async (
   assert.ok(detail.includes(thief.ip))
 })
 
-test('step 5: every address of a pod is its own, also the second family’s', async () => {
+test('step 5: every address of a pod is accepted, also that of the second family', async () => {
   const dual = await world.pod('shop', 'dual', { role: 'app', podIPs: ['fd00::7', '127.99.0.1'] })
   assert.equal(await world.code({ ...dual, ip: '127.99.0.1' }), 'ok')
 })
 
-test('step 5: a young pod whose address the kubelet has not reported is served', async () => {
+test('step 5: a young pod whose address the kubelet has not reported yet is served', async () => {
   const young = await world.pod('shop', 'young', { role: 'app', podIPs: [] })
   assert.equal(await world.code({ ...young, ip: '127.98.0.1' }), 'ok')
 })
 
-test('step 5: the token of a pod without reported address is refused from another pod’s address and from the node’s', async () => {
+test('step 5: the token of a pod without reported address is refused from the address of another pod or of the node', async () => {
   const young = await world.pod('shop', 'young-victim', { role: 'app', podIPs: [] })
   const thief = await world.pod('shop', 'young-thief', { role: 'app' })
   const patch = (name: string, status: object) =>
     world.api.admin.patch('pods', name, 'shop', { status }, { type: 'merge', subresource: 'status' })
   await patch(thief.name, { hostIP: '127.98.0.2', hostIPs: [{ ip: '127.98.0.2' }] })
   const from = (ip: string) => world.code({ ...young, ip })
-  await eventually('the thief is known', async () => (await world.code(thief)) === 'ok')
+  await eventually('the other pod is known', async () => (await world.code(thief)) === 'ok')
   for (const ip of [thief.ip, '127.0.0.1', '127.98.0.2'])
     await eventually(`refused from ${ip}`, async () => (await from(ip)) === 'peer-address-mismatch')
   assert.equal(await from('127.98.0.3'), 'ok')
@@ -381,7 +381,7 @@ test('step 5: the token of a pod without reported address is refused from anothe
   await eventually('the address of a pod that has ended is free', async () => (await from(thief.ip)) === 'ok')
 })
 
-test('step 5: a pod without reported address that is not young any more is told to wait', async () => {
+test('step 5: a pod without reported address that is not young any more gets a retryable error', async () => {
   await world.api.setClockOffset(-360_000)
   const old = await world.pod('shop', 'old', { role: 'app', podIPs: [] })
   await world.api.setClockOffset(0)
@@ -390,7 +390,7 @@ test('step 5: a pod without reported address that is not young any more is told 
   assert.ok(headers['retry-after'])
 })
 
-test('step 5: a sandbox made again with another address is noticed by a live read', async () => {
+test('step 5: the address of a recreated pod sandbox is found by a live read', async () => {
   const moved = await world.pod('shop', 'moved', { role: 'app' })
   assert.equal(await world.code(moved), 'ok')
   const status = { podIP: '127.99.0.2', podIPs: [{ ip: '127.99.0.2' }] }
@@ -398,7 +398,7 @@ test('step 5: a sandbox made again with another address is noticed by a live rea
   assert.equal(await world.code({ ...moved, ip: '127.99.0.2' }), 'ok')
 })
 
-test('step 6: a namespace that is not opted in gets nothing, and is told how to opt in', async () => {
+test('step 6: a pod in a namespace that has not opted in is refused, with the way to opt in', async () => {
   await world.namespace('plain', {})
   const outside = await world.pod('plain', 'p', { role: 'app' })
   const { status, code, detail } = await refusal(outside.token, outside.ip)
@@ -406,7 +406,7 @@ test('step 6: a namespace that is not opted in gets nothing, and is told how to 
   assert.match(detail, /kubectl label namespace plain pod2iam\.dev\/injection=enabled/)
 })
 
-test('step 6: label and permission count as they are now, also for what is cached', async () => {
+test('step 6: changes of label and permission take effect also for cached sessions', async () => {
   await world.namespace('fickle')
   const one = await world.pod('fickle', 'p', { role: 'app' })
   assert.equal(await world.code(one), 'ok')
@@ -424,7 +424,7 @@ test('step 6: label and permission count as they are now, also for what is cache
   await eventually('nothing allowed', async () => (await world.code(one)) === 'role-not-allowed')
   await annotate('["app"]')
   await eventually('allowed', async () => (await world.code(one)) === 'ok')
-  // Evicted when it was withdrawn: a new session, not the old one.
+  // The old session was evicted when the permission was withdrawn, so this is a new one.
   assert.equal((await world.aws.calls({ session: 'fickle.p', outcome: 'Success' })).length, 2)
   await label(null)
   await eventually('opted out', async () => (await world.code(one)) === 'namespace-not-enabled')
@@ -432,7 +432,7 @@ test('step 6: label and permission count as they are now, also for what is cache
   await eventually('opted in', async () => (await world.code(one)) === 'ok')
 })
 
-test('step 6: a role the namespace may not use is refused with the annotation’s name', async () => {
+test('step 6: a role that the namespace may not use is refused with the annotation’s name', async () => {
   await world.namespace('narrow', undefined, { [KEYS.allowedRoles]: '["team-*"]' })
   const other = await world.pod('narrow', 'p', { role: 'app' })
   const { status, code, detail } = await refusal(other.token, other.ip)
@@ -440,7 +440,7 @@ test('step 6: a role the namespace may not use is refused with the annotation’
   assert.match(detail, /narrow\/p.*iam\.amazonaws\.com\/allowed-roles.*does not list it/)
 })
 
-test('step 6: no pod gets the node’s own role, whatever is allowed and however it is written', async () => {
+test('step 6: no pod gets the node’s own role, whatever the namespace allows and however the role is written', async () => {
   for (const role of ['node', '/node', 'arn:aws:iam::111111111111:role/node', 'some/path/node', 'NODE']) {
     const name = `own-${role.length}-${role === 'NODE'}`
     const greedy = await world.pod('shop', name.toLowerCase(), { role })
@@ -473,14 +473,14 @@ test('step 6: a role that cannot be resolved is refused with the reason', async 
   }
 })
 
-test('step 6: a pod without role in an "enabled" namespace has none, also where there is a default', async () => {
+test('step 6: a pod without role in an "enabled" namespace has none, even if there is a default role', async () => {
   await world.broker('--default-role', 'app')
   const none = await world.pod('shop', 'none')
   const { status, code } = await refusal(none.token, none.ip)
   assert.deepEqual([status, code], [404, 'role-not-set'])
 })
 
-test('step 6: in an "all" namespace the namespace’s default comes before the cluster’s, and both pass policy', async () => {
+test('step 6: in an "all" namespace the namespace’s default role comes before the cluster’s, and policy applies to both', async () => {
   await world.namespace('every', { [KEYS.injection]: 'all' }, { [KEYS.allowedRoles]: '["app","other"]' })
   const plain = await world.pod('every', 'p')
   assert.equal((await world.ask(plain)).body.Role, 'app')
@@ -492,14 +492,14 @@ test('step 6: in an "all" namespace the namespace’s default comes before the c
   await eventually('refused', async () => (await world.code(plain)) === 'role-not-allowed')
 })
 
-test('a pod that asked for metadata only gets metadata, and no credentials', async () => {
+test('a pod that requests metadata only gets metadata, and no credentials', async () => {
   const only = await world.pod('shop', 'only', { role: 'app', annotations: { [KEYS.inject]: 'metadata' } })
   assert.equal(await world.code(only), 'role-not-set')
   const { status, body } = await world.ask(only, '/v1/metadata')
   assert.deepEqual([status, body['placement/region']], [200, 'eu-west-1'])
 })
 
-test('step 6: an external id must be one the namespace lists; its value is never told', async () => {
+test('step 6: an external id must be one that the namespace lists, and its value is never shown', async () => {
   await world.namespace('ids', undefined, {
     [KEYS.allowedRoles]: '["*"]',
     [KEYS.allowedExternalIds]: '["mine"]',
@@ -546,7 +546,7 @@ test('a session-name annotation is prefixed with the namespace', async () => {
   assert.equal(call?.session, 'shop.billing')
 })
 
-test('step 7: no credentials on an unguarded node, also when they are cached; metadata still', async () => {
+test('step 7: pods on an unguarded node get metadata but no credentials, not even cached ones', async () => {
   const states: [over: object, reason: RegExp][] = [
     [{ verifiedAt: '2020-01-01T00:00:00Z' }, /last verified its rules at 2020/],
     [{ verified: false, detail: 'nft is not usable' }, /nft is not usable/],
@@ -565,7 +565,7 @@ test('step 7: no credentials on an unguarded node, also when they are cached; me
   assert.equal(await world.code(pod), 'ok')
 })
 
-test('step 7: --require-firewall=false serves without a report', async () => {
+test('step 7: with --require-firewall=false pods get credentials on an unguarded node', async () => {
   await world.guard({ verified: false })
   await world.broker('--require-firewall=false')
   assert.equal(await world.code(pod), 'ok')
@@ -573,7 +573,7 @@ test('step 7: --require-firewall=false serves without a report', async () => {
   await world.broker()
 })
 
-test('what a refused pod must change stands in an Event on it, once', async () => {
+test('a refused pod gets one Event that says why', async () => {
   const { admin } = world.api
   const bad = await world.pod('narrow', 'evented', { role: 'app' })
   for (let index = 0; index < 5; index++) assert.equal(await world.code(bad), 'role-not-allowed')
@@ -587,7 +587,7 @@ test('what a refused pod must change stands in an Event on it, once', async () =
   assert.match(event?.note ?? event?.message ?? '', /narrow\/evented.*does not list it/)
 })
 
-test('refusals are logged with pod or peer, once while they stay the same', async () => {
+test('refusals are logged with the pod or the peer, and once while they stay the same', async () => {
   const stranger = await world.pod('narrow', 'logged', { role: 'app' })
   for (let index = 0; index < 3; index++) {
     assert.equal(await world.code(stranger), 'role-not-allowed')
@@ -606,7 +606,7 @@ test('refusals are logged with pod or peer, once while they stay the same', asyn
   )
 })
 
-test('neither tokens nor keys are in any log line', async () => {
+test('no log line has a token or key', async () => {
   const { body } = await world.ask(pod)
   const lines = JSON.stringify(world.logs)
   for (const secret of [pod.token, body.AccessKeyId, body.SecretAccessKey, body.Token])

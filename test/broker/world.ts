@@ -1,4 +1,4 @@
-/** A broker in this process, between the sandbox's API server and the sandbox's AWS, and pods that ask it over TCP. */
+/** A broker in this process, with the sandbox's API server and the sandbox's AWS, and pods that request credentials over TCP. */
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
@@ -33,18 +33,18 @@ export type Answer = {
 export type PodOptions = {
   readonly role?: string
   readonly annotations?: Record<string, string>
-  /** Left out: one address of this pod's own. */
+  /** By default one address of this pod's own. */
   readonly podIPs?: readonly string[]
   readonly serviceAccount?: string
   readonly node?: string
-  /** Left out: Running. */
+  /** By default `Running`. */
   readonly phase?: string
   /** The node's address, as the kubelet reports it. */
   readonly hostIP?: string
   readonly hostNetwork?: boolean
-  /** `false`: without our sidecar. */
+  /** `false` for a pod without our sidecar. */
   readonly sidecar?: boolean
-  /** Frozen in the sidecar's env, and with a second token; left out: the node's role. */
+  /** The source in the sidecar's env, which needs a second token; by default the node's role. */
   readonly source?: 'web-identity'
   /** Spread into the sidecar's container. */
   readonly container?: object
@@ -56,15 +56,15 @@ export type TestPod = {
   readonly uid: string
   readonly ip: string
   readonly token: string
-  /** The second token, of pods by web identity. */
+  /** The second token of a pod with the source `web-identity`. */
   readonly webIdentity?: string
 }
 
-/** What the chart grants: no more is needed, or tests fail. */
+/** The rights that the chart grants. Tests fail if the broker needs more. */
 const RULES = [
   { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list', 'watch'] },
   { apiGroups: [''], resources: ['namespaces'], verbs: ['get', 'list', 'watch'] },
-  // With policy.serviceAccountRoles.
+  // The chart grants this with policy.serviceAccountRoles.
   { apiGroups: [''], resources: ['serviceaccounts'], verbs: ['get'] },
   { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create', 'patch'] },
 ]
@@ -82,7 +82,7 @@ export class World {
   readonly directory: string
   readonly #log = captureLog()
   readonly logs: readonly LogLine[] = this.#log.lines
-  /** Of brokers that are started from now on, instead of the usual ones. */
+  /** Dependencies for brokers that are started from now on, instead of the usual ones. */
   deps: Partial<BrokerDeps> = {}
   readonly #brokers: RunningBroker[] = []
   #broker: RunningBroker | undefined
@@ -128,7 +128,7 @@ export class World {
     await this.renewBrokerToken()
   }
 
-  /** What the kubelet does to the broker's own token. */
+  /** Replaces the broker's own token, as the kubelet does. */
   async renewBrokerToken(): Promise<void> {
     const { token } = await this.api.admin.createToken('pod2iam-system', 'broker')
     await writeFile(join(this.api.directory, 'broker-token'), token)
@@ -189,7 +189,7 @@ export class World {
     return broker
   }
 
-  /** A namespace that is opted in and allows every role, or as given. */
+  /** Creates a namespace, by default one that is opted in and allows every role. */
   async namespace(name: string, labels?: Record<string, string>, annotations?: Record<string, string>) {
     await this.api.admin.create({
       apiVersion: 'v1',
@@ -202,13 +202,13 @@ export class World {
     })
   }
 
-  /** A role that trusts the node. */
+  /** Creates a role that trusts the node. */
   role(name: string, over: Parameters<typeof trust>[0] | object = {}): Promise<string> {
     const trustPolicy = trust({ principal: this.aws.config.nodeRoleArn, ...over })
     return this.aws.putRole({ arn: name, trustPolicy })
   }
 
-  /** AWS knows this cluster's issuer from now on, with its keys as they are. Returns the ARN of the provider. */
+  /** Makes this cluster's issuer known to AWS, with its current keys. Returns the ARN of the provider. */
   async provider(over: object = {}): Promise<string> {
     const { body } = await this.api.admin.request('GET', '/openid/v1/jwks')
     const keys = { jwks: JSON.parse(body) }
@@ -218,13 +218,13 @@ export class World {
     })
   }
 
-  /** A role that trusts a service account by web identity, and not the node. */
+  /** Creates a role that trusts a service account by web identity, and not the node. */
   async federatedRole(name: string, subject: string, over: object = {}): Promise<string> {
     const trustPolicy = trustWebIdentity({ provider: await this.provider(), subject })
     return this.aws.putRole({ arn: name, trustPolicy, ...over })
   }
 
-  /** A running pod as the injector makes it, and its projected token. */
+  /** Creates a running pod as the injector does, and its projected token. */
   async pod(namespace: string, name: string, options: PodOptions = {}): Promise<TestPod> {
     const { role, serviceAccount = 'default', node = NODE, podIPs = [nextAddress()] } = options
     const { phase = 'Running', hostIP } = options
@@ -261,7 +261,7 @@ export class World {
     return { ...pod, webIdentity: await this.token(namespace, serviceAccount, pod, WEB_IDENTITY_AUDIENCE) }
   }
 
-  /** A pod's containers: the injector's sidecar, unless told otherwise, and an app. */
+  /** A pod's containers: the injector's sidecar, unless left out, and an app. */
   containers(annotations: Record<string, string>, options: PodOptions = {}) {
     const { source } = options
     const env = [
@@ -293,8 +293,8 @@ export class World {
   }
 
   /**
-   * Asks the broker as a pod does: again where too many of its namespace ask before the watch has seen them, which on a
-   * busy machine it does late.
+   * Sends a request to the broker as a pod does. It is repeated while too many pods of the namespace ask before the
+   * watch has reported them, which happens late on a busy machine.
    */
   async ask(pod: Pick<TestPod, 'ip' | 'token' | 'webIdentity'>, path = '/v1/credentials'): Promise<Answer> {
     const headers = {

@@ -1,7 +1,7 @@
 /**
- * Each bundle contains what its list says, and no package is larger than it may be: a new dependency is seen in review
- * (after tailscale's depaware). `UPDATE_GOLDEN=1 node --test test/bundles/bundles.test.ts` writes the lists again; read
- * the diff, and say in the commit what a new line is for.
+ * Each bundle contains what its list says, and no package is larger than its limit, so that a new dependency is seen in
+ * review (after tailscale's depaware). `UPDATE_GOLDEN=1 node --test test/bundles/bundles.test.ts` writes the lists again;
+ * read the diff, and say in the commit what a new line is for.
  */
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -26,7 +26,7 @@ describe('the bundle', () => {
     })
 })
 
-describe('a list', () => {
+describe('the list of a bundle', () => {
   const metafile = (inputs: Record<string, number>, imports: readonly string[] = []) => ({
     inputs: {},
     outputs: {
@@ -55,7 +55,7 @@ describe('a list', () => {
     ),
   )
 
-  it('counts by package and by folder of ours, and names modules of Node in one way', () => {
+  it('has the bytes of each package and of each folder of ours, and modules of Node by one name', () => {
     assert.deepEqual([...contents.bytes].sort(), [
       ['@hono/node-server', 8],
       ['b', 9],
@@ -66,7 +66,7 @@ describe('a list', () => {
     assert.deepEqual([...contents.builtins], ['node:fs', 'node:http'])
   })
 
-  it('differs by a package, a size, a module of Node, and by what is gone', () => {
+  it('differs by a package, a size, a module of Node, or a line that is not needed any more', () => {
     const text = `# comment
       @hono/node-server 8
       b 8
@@ -85,14 +85,14 @@ describe('a list', () => {
     ])
   })
 
-  it('that is written again agrees, and keeps the ceilings that hold', () => {
+  it('agrees with the bundle when it is written again, and keeps the ceilings that still hold', () => {
     const text = listFor('sidecar', contents, readAllowed('hono 1234\nb 1'))
     assert.deepEqual(differences(contents, readAllowed(text)), [])
     assert.match(text, /^hono 1234$/m)
     assert.match(text, /^b 100$/m)
   })
 
-  it('refuses a ceiling that is no number', () => {
+  it('refuses a ceiling that is not a number', () => {
     assert.match(
       differences(contents, readAllowed('hono many')).join(),
       /hono takes 7 bytes, more than its NaN/,

@@ -1,14 +1,14 @@
-/** What a bundle contains, by package, and the list that says what it may contain. Pure. */
+/** The content of a bundle by package, and the list of what it may contain. Pure. */
 import type { Metafile } from 'esbuild'
 
 export type Contents = {
-  /** Bytes in the bundle of each package, and of each top-level folder of ours. */
+  /** The bytes in the bundle of each package, and of each top-level folder of ours. */
   readonly bytes: ReadonlyMap<string, number>
   /** Modules of Node that the bundle imports or requires, as `node:NAME`. */
   readonly builtins: ReadonlySet<string>
 }
 
-/** Line by line: a name and the most bytes that it may take, or the name of a module of Node alone. */
+/** Each line has a name with the most bytes that it may take, or only the name of a module of Node. */
 export type Allowed = {
   readonly ceilings: ReadonlyMap<string, number>
   readonly builtins: ReadonlySet<string>
@@ -50,7 +50,7 @@ export function readAllowed(text: string): Allowed {
   return { ceilings, builtins }
 }
 
-/** One sentence for each difference between a bundle and its list; none where they agree. */
+/** One sentence for each difference between a bundle and its list. */
 export function differences({ bytes, builtins }: Contents, allowed: Allowed): string[] {
   const found: string[] = []
   for (const [name, size] of bytes) {
@@ -68,8 +68,8 @@ export function differences({ bytes, builtins }: Contents, allowed: Allowed): st
 }
 
 /**
- * The list for a bundle. A ceiling that holds stays as it is, so that the difference between two lists shows only what
- * a change has added; a new one leaves room for a tenth.
+ * The list for a bundle. A ceiling that still holds is kept, so that the difference between two lists shows only what a
+ * change has added. A new ceiling leaves room for another tenth.
  */
 export function listFor(component: string, { bytes, builtins }: Contents, before: Allowed): string {
   const ceilings = [...bytes].map(([name, size]) => {

@@ -1,4 +1,4 @@
-/** Every alert, run by promtool: it fires on the series that it is there for, says what it should, and is quiet otherwise. */
+/** Every alert, evaluated by promtool: it fires for the series that it is meant for, with the expected summary, and not for others. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
@@ -7,11 +7,11 @@ import { RULE_FILE, type Rule, rulesOf } from './alerts.ts'
 import { needsPromtool, promtool } from './promtool.ts'
 import { selectedBy, unknownIn } from './series.ts'
 
-/** By series, its values in promtool's notation. */
+/** The values of each series, in promtool's notation. */
 type Series = Readonly<Record<string, string>>
 type Fired = { readonly labels: Readonly<Record<string, string>>; readonly summary: string }
 type Case = {
-  /** When it is looked at. */
+  /** The evaluation time. */
   readonly at: string
   readonly firing: { readonly series: Series; readonly alerts: readonly Fired[] }
   readonly quiet: Readonly<Record<string, Series>>
@@ -19,16 +19,16 @@ type Case = {
 
 const CASES: Readonly<Record<string, Case>> = parse(
   readFileSync(new URL('alerts/cases.yaml', import.meta.url), 'utf8'),
-  // All texts: 0x10 is a notation of promtool, no number.
+  // All values are strings: 0x10 is promtool's notation, and no number.
   { schema: 'failsafe' },
 )
 const RULES = rulesOf(RULE_FILE)
 
-test('every alert has its cases, and there are no others', () => {
+test('every alert has test cases, and every test case an alert', () => {
   assert.deepEqual(Object.keys(CASES).sort(), RULES.map(({ alert }) => alert).sort())
 })
 
-test('alerts, and the cases of their tests, ask only for what programs export', () => {
+test('alerts and their test cases use only metrics that programs export', () => {
   for (const { alert, expr } of RULES) {
     const selected = selectedBy(expr)
     assert.notEqual(selected.length, 0, alert)
@@ -38,7 +38,7 @@ test('alerts, and the cases of their tests, ask only for what programs export', 
   }
 })
 
-test('a metric, a label or a value that no program exports is found out', () => {
+test('the check above finds a metric, a label or a value that no program exports', () => {
   const unknown = (query: string) => selectedBy(query).flatMap(unknownIn)
   assert.deepEqual(unknown('sum(rate(pod2iam_broker_requests[5m])) > 0'), [
     'no program exports pod2iam_broker_requests',
@@ -54,17 +54,17 @@ describe('the alert', needsPromtool, () => {
   for (const rule of RULES) {
     const { at, firing, quiet } = CASES[rule.alert] as Case
 
-    test(`${rule.alert} fires, and says what is wrong`, () => {
+    test(`${rule.alert} fires with its summary`, () => {
       assert.equal(judged(rule, firing.series, at, firing.alerts), undefined)
     })
 
     for (const [what, series] of Object.entries(quiet))
-      test(`${rule.alert} does not fire: ${what}`, () => {
+      test(`${rule.alert} does not fire in this case: ${what}`, () => {
         assert.equal(judged(rule, series, at, []), undefined)
       })
   }
 
-  test('would be found out if it did not fire, or said something else', () => {
+  test('fails its test if it does not fire or has another summary', () => {
     const rule = RULES.find(({ alert }) => alert === 'Pod2iamInjectorOneReplica') ?? assert.fail()
     const { at, firing, quiet } = CASES[rule.alert] as Case
     assert.match(judged(rule, Object.values(quiet)[0] ?? {}, at, firing.alerts) ?? '', /exp:/)
@@ -72,7 +72,7 @@ describe('the alert', needsPromtool, () => {
   })
 })
 
-/** What promtool finds wrong with the alerts that a rule makes of these series; of its annotations the summary is compared. */
+/** What promtool finds wrong with the alerts that a rule fires for these series; of the annotations, only the summary is compared. */
 function judged(rule: Rule, series: Series, at: string, alerts: readonly Fired[]): string | undefined {
   const { annotations, ...rest } = rule
   const rules = {

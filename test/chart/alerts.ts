@@ -1,4 +1,4 @@
-/** The chart's alerts as a rule file of Prometheus: as the file stands, and as helm renders it. */
+/** The chart's alerts as a rule file of Prometheus: as the file in the chart, and as helm renders it. */
 import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
 import { CHART } from './helm.ts'
@@ -15,7 +15,7 @@ export type RuleFile = {
   readonly groups: readonly { readonly name: string; readonly rules: readonly Rule[] }[]
 }
 
-/** The file of the chart, before helm gives it a release's names. */
+/** The file in the chart, before helm inserts the names of a release. */
 export const RULE_FILE: RuleFile = parse(readFileSync(`${CHART}/files/prometheus/alerts.yaml`, 'utf8'))
 
 export const rulesOf = ({ groups }: RuleFile): Rule[] => groups.flatMap(({ rules }) => rules)

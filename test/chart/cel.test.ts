@@ -6,13 +6,13 @@ import { parseAllDocuments } from 'yaml'
 import { CHART, needsHelm, objectsOf, type Rendered, SETS, template } from './helm.ts'
 import { kubeCel, needsCel } from './kube-cel.ts'
 
-/** A server accepts the expressions of the minor version before its own: of Kubernetes 1.29 and, for policies, 1.30. */
+/** A server accepts the expressions of the minor version before its own: here for Kubernetes 1.29 and, for policies, 1.30. */
 const OLDEST = { webhooks: '1.28', policies: '1.29' } as const
 /** `apiserver/pkg/apis/cel/config.go` */
 const BUDGET = { matchConditions: 2_500_000, policy: 10_000_000 } as const
 const POLICY = 'ValidatingAdmissionPolicy'
 
-/** Prometheus's rules are no object of Kubernetes. */
+/** The rules of Prometheus are no Kubernetes object. */
 const shipped: readonly Rendered[] = globSync(`${CHART}/files/**/*.yaml`)
   .filter((file) => !file.includes('/prometheus/'))
   .flatMap((file) => parseAllDocuments(readFileSync(file, 'utf8')).map((document) => document.toJS()))
@@ -20,7 +20,7 @@ const shipped: readonly Rendered[] = globSync(`${CHART}/files/**/*.yaml`)
 const hasWebhooks = ({ kind }: Rendered) => kind.endsWith('WebhookConfiguration')
 const hasCel = (object: Rendered) => object.kind === POLICY || hasWebhooks(object)
 
-/** What does not compile in the oldest Kubernetes or in that of the packages. */
+/** The errors of expressions that do not compile in the oldest Kubernetes or in that of the packages. */
 function refused(objects: readonly Rendered[]): string[] {
   const policies = objects.filter(({ kind }) => kind === POLICY)
   const webhooks = objects.filter(hasWebhooks)
@@ -39,7 +39,7 @@ const policy = (expression: string): Rendered => ({
 })
 
 describe('the CEL of the chart', needsCel, () => {
-  test('compiles in every Kubernetes it is for, all of it', () => {
+  test('compiles completely in the oldest and the newest Kubernetes', () => {
     assert.deepEqual(refused(shipped), [])
     const { compiled } = kubeCel({ objects: shipped })
     const text = JSON.stringify(shipped.map(({ spec, webhooks }) => [spec, webhooks]))
@@ -51,7 +51,7 @@ describe('the CEL of the chart', needsCel, () => {
     assert.ok(written.length > 40)
   })
 
-  test('would not with a wrong type, an unknown variable or function, or one that is newer', () => {
+  test('would not compile with a wrong type, an unknown variable or field, or a newer function', () => {
     assert.deepEqual(refused([policy('variables.known == [1]')]), [])
     assert.match(refused([policy('variables.unknown == [1]')]).join(), /undefined field 'unknown'/)
     assert.match(refused([policy('variables.known')]).join(), /must evaluate to bool/)
@@ -74,7 +74,7 @@ describe('the largest objects', needsCel, () => {
     Array.from({ length }, (_, at) => item(at))
   const containers = (count: number, prefix: string) =>
     list(count, (at) => ({ name: `${prefix}-${at}`, image: 'registry.example.com/x:1', volumeMounts: [] }))
-  /** Near the 256 KiB that all annotations of an object may have. */
+  /** Close to the 256 KiB that all annotations of an object may have. */
   const annotations = Object.fromEntries(list(1000, (at) => [`example.com/${at}`, 'x'.repeat(200)]))
   const pod = {
     metadata: {
@@ -95,7 +95,7 @@ describe('the largest objects', needsCel, () => {
   }
   const lifecycle = { postStart: { exec: { command: ['/pod2iam/wait-started'] } } }
   const sidecar = { name: 'pod2iam-sidecar', image: 'x', restartPolicy: 'Always', lifecycle }
-  /** Without a gate; of many sidecars, which no API server lets pass, the last one alone has the hook. */
+  /** A pod without a gate; of its many sidecars, which no API server would admit, only the last one has the hook. */
   const alone = {
     ...pod,
     spec: { ...pod.spec, initContainers: [...list(1000, () => ({ ...sidecar, lifecycle: {} })), sidecar] },
@@ -133,7 +133,7 @@ describe('the largest objects', needsCel, () => {
       request: request('Pod', pod),
     })),
     { of: 'pod2iam-pods', request: request('Pod', alone) },
-    // As many keys as fit, all of which look as if they were ours for as long as possible.
+    // As many keys as fit, each of which resembles ours for as long as possible.
     { of: 'bare-pod-warnings.pod2iam.dev', request: request('Pod', marked) },
     { of: 'namespace-warnings.pod2iam.dev', request: request('Namespace', marked) },
     {
@@ -147,7 +147,7 @@ describe('the largest objects', needsCel, () => {
     })),
   ]
   for (const unstructured of [false, true])
-    test(`take a tenth of what evaluation may cost, ${unstructured ? 'as JSON' : 'as Go types'}`, () => {
+    test(`cost at most a tenth of the evaluation budget, ${unstructured ? 'as JSON' : 'as Go types'}`, () => {
       const { verdicts } = kubeCel({ objects: shipped, requests, unstructured })
       for (const [index, { outcome, violations, matchCost, cost }] of verdicts.entries()) {
         const which = JSON.stringify({ of: requests[index]?.of, outcome, matchCost, cost })
@@ -157,7 +157,7 @@ describe('the largest objects', needsCel, () => {
       }
     })
 
-  test('would be refused by an expression that costs more', () => {
+  test('exceed the budget with an expression that is too expensive', () => {
     const each = 'object.spec.containers.all'
     const costly = policy(`${each}(a, ${each}(b, ${each}(c, a.name + b.name != c.image)))`)
     const [verdict] = kubeCel({

@@ -1,4 +1,4 @@
-/** The Grafana dashboard: of the form that Grafana knows, with queries that Prometheus understands, of metrics that are exported. */
+/** The Grafana dashboard: its form is one that Grafana knows, and its queries are valid and use metrics that are exported. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
@@ -30,11 +30,11 @@ const DASHBOARD: Dashboard = JSON.parse(TEXT)
 const ALL = DASHBOARD.panels.flatMap((panel) => [panel, ...(panel.panels ?? [])])
 const QUERIES = ALL.flatMap(({ title, targets = [] }) => targets.map(({ expr }) => ({ title, expr })))
 
-test('the dashboard is as its source says', () => {
+test('the dashboard is as its source generates it', () => {
   assert.equal(TEXT, dashboardText(), 'node test/chart/dashboard/dashboard.ts writes it anew')
 })
 
-test('every query asks for what programs export', () => {
+test('every query uses metrics that programs export', () => {
   assert.ok(QUERIES.length > 30)
   for (const { title, expr } of QUERIES) {
     const selected = selectedBy(expr)
@@ -43,12 +43,12 @@ test('every query asks for what programs export', () => {
   }
 })
 
-test('every variable in a query is one of the dashboard', () => {
+test('every variable in a query is defined in the dashboard', () => {
   const known = new Set([...DASHBOARD.templating.list.map(({ name }) => name), '__rate_interval', '__all'])
   for (const [, name = ''] of TEXT.matchAll(/\$\{?(\w+)/g)) assert.ok(known.has(name), name)
 })
 
-test('panels have ids of their own, lie on the grid beside each other, and say what they show', () => {
+test('panels have distinct ids, a description, and places on the grid without overlap', () => {
   assert.equal(new Set(ALL.map(({ id }) => id)).size, ALL.length)
   const open = DASHBOARD.panels.map(({ gridPos }) => gridPos)
   const inside = DASHBOARD.panels.map(({ panels = [] }) => panels.map(({ gridPos }) => gridPos))
@@ -61,7 +61,7 @@ test('panels have ids of their own, lie on the grid beside each other, and say w
     if (type !== 'row') assert.ok(description.length > 10, title)
 })
 
-test('every panel asks the Prometheus that the viewer has chosen', () => {
+test('every panel queries the Prometheus that the viewer has chosen', () => {
   const chosen = { type: 'prometheus', uid: '${datasource}' }
   for (const { type, datasource, targets = [] } of ALL)
     if (type !== 'row')
@@ -94,7 +94,7 @@ describe('Grafana', needsPeer('grafana-types'), () => {
     assert.equal(judged(DASHBOARD), '')
   })
 
-  test('would not know a misspelt one', () => {
+  test('would reject a misspelt field', () => {
     const [first, second, ...others] = DASHBOARD.panels
     const panels = (changed: object) => ({
       ...DASHBOARD,
@@ -111,18 +111,18 @@ describe('Grafana', needsPeer('grafana-types'), () => {
 })
 
 describe('metrics.grafanaDashboard', needsHelm, () => {
-  test('is off unless it is wanted', () => {
+  test('is off by default', () => {
     assert.ok(objectsOf(template('default')).every(({ kind }) => kind !== 'ConfigMap'))
   })
 
-  test('makes a ConfigMap that Grafana’s sidecar finds, with the dashboard unchanged', () => {
+  test('creates a ConfigMap that Grafana’s sidecar finds, with the dashboard unchanged', () => {
     const map = find(objectsOf(template('monitored')), 'ConfigMap') as Rendered & {
       data: Record<string, string>
     }
     assert.equal(map.metadata.namespace, 'monitoring')
     assert.equal(map.metadata.labels?.grafana_dashboard, '1')
     assert.deepEqual(map.metadata.annotations, { grafana_folder: 'IAM' })
-    // This set says that no guard is meant to run on some nodes.
+    // This set declares nodes that are not meant to have a guard.
     const expected = TEXT.replaceAll('fargate-.*', 'fargate-.*|build-.*')
     assert.notEqual(expected, TEXT)
     assert.deepEqual(JSON.parse(map.data['pod2iam.json'] ?? ''), JSON.parse(expected))

@@ -1,6 +1,6 @@
 /**
  * What helm renders for every set of values. `UPDATE_GOLDEN=1 node --test test/chart/golden.test.ts` writes golden/ again;
- * read the diff. `default` and `sandbox` are there whole, the others as what differs from `default`.
+ * read the diff. The files of `default` and `sandbox` are complete, the others contain only the difference from `default`.
  */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
@@ -30,13 +30,13 @@ describe('the chart', needsHelm, () => {
     })
   }
 
-  test('renders the same twice, also as an upgrade: nothing random, nothing looked up', () => {
+  test('renders the same twice, even as an upgrade, since it uses no random values and no look-ups', () => {
     for (const again of [render('everything'), render('everything', '--is-upgrade')])
       assert.equal(again, template('everything'))
   })
 })
 
-/** A unified diff from the default values' objects, without the file names and times diff would head it with. */
+/** A unified diff from the objects of the default values, without diff's header of file names and times. */
 function fromDefault(text: string): string {
   const directory = mkdtempSync(join(tmpdir(), 'pod2iam-chart-'))
   try {

@@ -1,4 +1,4 @@
-/** Helm 3 makes of the chart what helm 4 makes of it; how both install it: real-api-server.test.ts. */
+/** Helm 3 renders the chart as helm 4 does; real-api-server.test.ts tests that both install it. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { needsPeer } from '../peers/peers.ts'
@@ -15,7 +15,7 @@ import {
   template,
 } from './helm.ts'
 
-/** One that the schema refuses, one of the chart's own sentences, and a Kubernetes that is too old. */
+/** A value that the schema refuses, one that the chart refuses with its own sentence, and a Kubernetes that is too old. */
 const REFUSED = [
   '--set=guard.mode=off',
   '--set=guard.backend=iptables,guard.ownedTable=true',
@@ -25,7 +25,7 @@ const REFUSED = [
 describe('helm 3', { ...needsHelm, ...needsPeer('helm3') }, () => {
   for (const set of SETS) {
     test(`renders ${set} as helm 4 does`, () => {
-      // In an order of its own.
+      // Helm 3 renders the objects in its own order.
       assert.deepEqual(byName(renderBy('helm3', set)), byName(template(set)))
     })
 
@@ -37,7 +37,7 @@ describe('helm 3', { ...needsHelm, ...needsPeer('helm3') }, () => {
   }
 
   for (const flag of REFUSED)
-    test(`refuses ${flag} in the same words`, () => {
+    test(`refuses ${flag} with the same message`, () => {
       assert.equal(refusal('helm3', flag), refusal('helm', flag))
     })
 })

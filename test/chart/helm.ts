@@ -12,7 +12,7 @@ export const SETS_DIRECTORY = fileURLToPath(new URL('sets/', import.meta.url))
 export const RELEASE_NAMESPACE = 'pod2iam-system'
 export const needsHelm = needsPeer('helm')
 
-/** Both major versions that the chart is for, under the names that .ci/peers gives them. */
+/** Both major versions that the chart supports, under the names that .ci/peers gives them. */
 export const HELMS = ['helm', 'helm3'] as const
 export type Helm = (typeof HELMS)[number]
 
@@ -27,7 +27,7 @@ export type Rendered = {
   }
 } & Record<string, unknown>
 
-/** What a cluster offers besides Kubernetes, for the sets that need it; helm is told since there is no cluster. */
+/** The API versions that a cluster has besides Kubernetes, for the sets that need them; helm gets them as flags, since there is no cluster. */
 const CAPABILITIES: Readonly<Record<string, readonly string[]>> = {
   cilium: [
     '--api-versions=cilium.io/v2/CiliumClusterwideNetworkPolicy,cilium.io/v2/CiliumCIDRGroup',
@@ -41,16 +41,16 @@ const CAPABILITIES: Readonly<Record<string, readonly string[]>> = {
 }
 const KUBERNETES = ['--kube-version=1.34.0']
 
-/** Values files that the chart brings, for kube2iam's users and for large clusters. */
+/** Values files that are part of the chart, for users of kube2iam and for large clusters. */
 const BROUGHT: readonly string[] = ['ha', 'kube2iam']
 
-/** Names of the value sets: files in sets/, and what the chart brings. */
+/** Names of the value sets: files in sets/, and the values files of the chart. */
 export const SETS: readonly string[] = [
   ...readdirSync(SETS_DIRECTORY).map((file) => file.replace(/\.yaml$/, '')),
   ...BROUGHT,
 ].sort()
 
-/** Runs helm; throws what it prints when it fails. */
+/** Runs helm, and throws its output if it fails. */
 export function helm(...args: readonly string[]): string {
   return helmOf('helm', ...args)
 }
@@ -73,8 +73,8 @@ export function flagsOf(set: string): string[] {
 }
 
 /**
- * What an operator has to say besides on a Kubernetes of this version: before 1.30 the startup taint comes without its policy, which
- * the chart refuses unless that is wanted.
+ * The additional flags for a Kubernetes of this version: before 1.30 the startup taint comes without its policy, which the chart
+ * refuses unless the operator accepts it.
  */
 export function flagsOn(version: string): string[] {
   return minorOf(version) < 30 ? ['--set', 'injector.startupTaintWithoutPolicy=true'] : []
@@ -82,7 +82,7 @@ export function flagsOn(version: string): string[] {
 
 const rendered = new Map<string, string>()
 
-/** Everything a set renders, as text; once per process. */
+/** Everything that is rendered for a set, as text; rendered once per process. */
 export function template(set: string): string {
   const text = rendered.get(set) ?? render(set)
   rendered.set(set, text)
@@ -100,12 +100,12 @@ export function renderBy(name: Helm, set: string, ...args: readonly string[]): s
   return helmOf(name, 'template', 'pod2iam', CHART, '--namespace', RELEASE_NAMESPACE, ...flags)
 }
 
-/** The same as for a Kubernetes of this version. */
+/** The same for a Kubernetes of this version. */
 export function renderFor(version: string, set: string): string {
   return render(set, '--kube-version', version, ...flagsOn(version))
 }
 
-/** The same as for the Kubernetes that tests of this process run against, with further arguments. */
+/** The same for the Kubernetes that the tests of this process run against, with further arguments. */
 export function renderHere(set: string, ...args: readonly string[]): string {
   const minor = judgingMinor()
   if (minor === undefined) return render(set, ...args)
@@ -121,7 +121,7 @@ export function objectsOf(text: string): Rendered[] {
   })
 }
 
-/** The object of a kind, or of a kind and a name; throws where there is none. */
+/** The object of a kind, or of a kind and a name; throws if there is none. */
 export function find(objects: readonly Rendered[], kind: string, name?: string): Rendered {
   const found = objects.find(
     (object) => object.kind === kind && (name ?? object.metadata.name) === object.metadata.name,

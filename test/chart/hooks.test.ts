@@ -1,4 +1,4 @@
-/** `helm test` in a namespace of somebody's: an API server does what helm asks of it, and what was there stays. */
+/** `helm test` in an existing namespace: the test plays helm against an API server, and what was there must remain. */
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -17,7 +17,7 @@ const PLURALS: Readonly<Record<string, string>> = {
   Pod: 'pods',
 }
 
-describe('helm test in a namespace that was there before', needsHelm, () => {
+describe('helm test in an existing namespace', needsHelm, () => {
   let directory: string
   let api: ApiServer
 
@@ -40,7 +40,7 @@ describe('helm test in a namespace that was there before', needsHelm, () => {
     await rm(directory, { recursive: true, force: true })
   })
 
-  test('deletes neither it nor anything in it, however often it is run', async () => {
+  test('deletes neither the namespace nor anything in it, however often it is run', async () => {
     const before = await everything()
     const hooks = hooksOf(['--set', `tests.namespace=${NAMESPACE}`, '--set', 'tests.role=reader'])
     assert.ok(hooks.some(({ metadata }) => metadata.namespace === NAMESPACE))
@@ -52,14 +52,14 @@ describe('helm test in a namespace that was there before', needsHelm, () => {
     )
   })
 
-  test('takes the rights of its test away with the test', () => {
+  test('deletes the rights of its test together with the test', () => {
     const rights = hooksOf(['--set', `tests.namespace=${NAMESPACE}`]).filter(({ kind }) => kind !== 'Pod')
     assert.equal(rights.length, 3)
     for (const { kind, metadata } of rights)
       assert.match(metadata.annotations?.['helm.sh/hook-delete-policy'] ?? '', /hook-succeeded/, kind)
   })
 
-  /** Namespace, and what is in it, by kind, name and uid. */
+  /** The namespace and everything in it, by kind, name and uid. */
   async function everything(): Promise<string[]> {
     const namespace = await api.admin.get('namespaces', NAMESPACE)
     const lists = await Promise.all(
@@ -72,7 +72,7 @@ describe('helm test in a namespace that was there before', needsHelm, () => {
     )
   }
 
-  /** As helm's `execHook`: what has the name goes first, whoever made it, and is waited for; then the object is created. */
+  /** As helm's `execHook`: an object of that name is deleted first, whoever created it; when it is gone, the new one is created. */
   async function execute({ kind, metadata, ...rest }: Rendered): Promise<void> {
     const plural = PLURALS[kind] ?? assert.fail(`a hook of kind ${kind}`)
     if (metadata.annotations?.['helm.sh/hook-delete-policy']?.includes('before-hook-creation')) {

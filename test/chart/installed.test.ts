@@ -1,4 +1,4 @@
-/** The chart as installed: what it grants is what is used, and `helm test` proves what it says. */
+/** The installed chart: it grants exactly the rights that are used, and `helm test` proves what it claims. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { TOKEN_AUDIENCE } from '../../common/addresses.ts'
@@ -26,14 +26,14 @@ type Rule = {
   readonly verbs: readonly string[]
 }
 
-describe('the chart, installed', needsNamespaces(), () => {
+describe('the installed chart:', needsNamespaces(), () => {
   let cluster: Cluster
 
   before(async () => {
     cluster = await createCluster({ injectorArgs: ['--base-role-arn=arn:aws:iam::111111111111:role/'] })
     await Promise.all([cluster.role('orders'), cluster.role('helm-test')])
     await cluster.namespace('shop', { allowed: ['orders'] })
-    // The operator's own, for `helm test`: sets/sandbox.yaml names it.
+    // The operator's own namespace for `helm test`, which sets/sandbox.yaml names.
     await cluster.namespace('helm-tests', { allowed: ['helm-test'] })
   })
   after(async () => {
@@ -80,7 +80,7 @@ describe('the chart, installed', needsNamespaces(), () => {
       }
     })
 
-    test('fails while the guard does not refuse', async () => {
+    test('fails while the guard does not block', async () => {
       const pod = structuredClone(
         objects.find(({ metadata }) => metadata.name === 'pod2iam-test-unannotated'),
       )
@@ -99,17 +99,17 @@ describe('the chart, installed', needsNamespaces(), () => {
     })
   })
 
-  describe('what each component may', () => {
+  describe('the rights', () => {
     before(async () => {
       await cluster.pods.waitFor(await cluster.guard(), isReady)
       await podOfNoNode()
-      // Restarts the broker.
+      // This restarts the broker.
       await refusalsInARow()
       await Promise.all([podWithoutSidecar(), taintedNode()])
     })
 
     for (const name of [INJECTOR, NODE_GUARD])
-      test(`of ${name} is what it did: nothing unused, nothing missing`, async () => {
+      test(`of ${name} are those that it has used`, async () => {
         const user = `system:serviceaccount:${SYSTEM_NAMESPACE}:${name}`
         const calls = (await cluster.api.calls()).filter((call) => call.user === user && call.resource !== '')
         const denied = calls.filter(({ allowed }) => !allowed)
@@ -118,7 +118,7 @@ describe('the chart, installed', needsNamespaces(), () => {
         assert.deepEqual([...used].sort(), granted(name))
       })
 
-    test('is nothing for the firewall: no token is mounted into it', async () => {
+    test('of the firewall are none, since no token is mounted into it', async () => {
       const directory = '/var/run/secrets/kubernetes.io'
       const { code } = await cluster.pods.exec(await cluster.guard(), ['ls', directory], {
         container: 'firewall',
@@ -142,7 +142,7 @@ describe('the chart, installed', needsNamespaces(), () => {
     return [...new Set(rights)].sort()
   }
 
-  /** A refusal is an Event; told again by the broker's successor it is counted up; a label gone is looked up live. */
+  /** Lets the broker write an Event for a refusal, its successor raise the count of that Event, and a removed label be looked up live. */
   async function refusalsInARow(): Promise<void> {
     await cluster.role('brief')
     await cluster.namespace('brief', { allowed: ['brief'] })
@@ -172,7 +172,7 @@ describe('the chart, installed', needsNamespaces(), () => {
     await refused('namespace-not-enabled')
   }
 
-  /** Its token is true, but the watch over this node's pods will never tell of it: it is looked up live. */
+  /** A pod with a valid token that the watch over this node's pods never reports, so that it is looked up live. */
   async function podOfNoNode(): Promise<void> {
     await cluster.pod('shop/pending', { spec: { nodeSelector: { 'example.com/no': 'node' } } })
     const { metadata } = await cluster.kube.get<InstalledObject & { metadata: { uid: string } }>(
@@ -200,7 +200,7 @@ describe('the chart, installed', needsNamespaces(), () => {
     )
   }
 
-  /** A pod that was there before its namespace opted in. */
+  /** A pod that is older than the opt-in of its namespace. */
   async function podWithoutSidecar(): Promise<void> {
     await cluster.namespace('late', { label: null, allowed: ['orders'] })
     await cluster.pod('late/app', {
@@ -221,7 +221,7 @@ describe('the chart, installed', needsNamespaces(), () => {
     })
   }
 
-  /** A node that waits for its guard, which is ready. */
+  /** A node with the startup taint, whose guard is ready. */
   async function taintedNode(): Promise<void> {
     const name = cluster.node.name
     await cluster.kube.patch('nodes', name, undefined, {

@@ -1,4 +1,4 @@
-/** CEL as the API server's own packages compile and evaluate it (`kube-cel/`), and whether the sandbox's says the same. */
+/** CEL as the API server's own packages compile and evaluate it (`kube-cel/`), to be compared with the sandbox's. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { needsPeer, peer } from '../peers/peers.ts'
@@ -8,21 +8,21 @@ import { type JsonObject, type KubeObject, listAt } from '../sandbox/kube/object
 
 export const needsCel = needsPeer('kube-cel')
 
-/** For a policy or a webhook by its name: the request of an AdmissionReview, with its objects. */
-export type Request = { readonly of: string; readonly request: JsonObject; readonly namespace?: unknown }
+/** The request of an AdmissionReview with its objects, for the policy or webhook of this name. */
+type Request = { readonly of: string; readonly request: JsonObject; readonly namespace?: unknown }
 
-export type Verdict = {
+type Verdict = {
   readonly outcome: 'match' | 'no-match' | 'error'
   readonly violations: readonly { readonly reason: string; readonly message: string }[]
-  /** What the match conditions took of their budget, and the rest of theirs. */
+  /** What the match conditions took of their budget, and what the rest took of its budget. */
   readonly matchCost: number
   readonly cost: number
 }
 
 type Input = {
-  /** The version whose expressions are accepted; a server's is the one before its own. Default: that of the packages. */
+  /** The version whose expressions are accepted; a server accepts those of the version before its own. The default is that of the packages. */
   readonly compatibility?: string
-  /** Objects as the JSON that they are on the wire, which older servers evaluate; else by reflection on their Go types. */
+  /** Whether objects are evaluated as JSON, as older servers do, instead of by reflection on their Go types. */
   readonly unstructured?: boolean
   readonly objects: readonly unknown[]
   readonly requests?: readonly Request[]
@@ -30,13 +30,13 @@ type Input = {
 
 type Output = {
   readonly compatibility: string
-  /** How many expressions each policy or webhook has. */
+  /** The number of expressions of each policy or webhook. */
   readonly compiled: Readonly<Record<string, number>>
   readonly errors: readonly string[]
   readonly verdicts: readonly Verdict[]
 }
 
-/** Compiles what has CEL among the objects, and evaluates it for the requests; throws what `kube-cel` complains of. */
+/** Compiles the CEL in the objects, and evaluates it for the requests; throws the errors of `kube-cel`. */
 export function kubeCel(input: Input): Output {
   const { status, stdout, stderr } = spawnSync(peer('kube-cel') ?? '', {
     input: JSON.stringify(input),
@@ -48,15 +48,15 @@ export function kubeCel(input: Input): Output {
   return JSON.parse(stdout)
 }
 
-/** A webhook's match conditions, as something that can be judged like a policy without validations. */
+/** A webhook's match conditions, in a form that can be evaluated like a policy without validations. */
 export type Conditions = { readonly name: string; readonly matchConditions: readonly JsonObject[] }
 
 /** One request for one policy, or for one webhook's conditions. */
 export type Case = { readonly judge: KubeObject | Conditions } & Omit<Judged, 'policy'>
 
 /**
- * Fails unless the API server's CEL says of every case what the sandbox's says: with the objects as today's servers and as
- * older ones evaluate them.
+ * Fails unless the API server's CEL gives the same verdict as the sandbox's for every case, with the objects as today's servers
+ * evaluate them and as older ones do.
  */
 export function assertSameVerdicts(cases: readonly Case[]): void {
   const judges = [...new Set(cases.map(({ judge }) => JSON.stringify(judge)))]

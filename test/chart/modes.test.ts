@@ -1,4 +1,4 @@
-/** The first and the last step of an installation: a guard that only counts, and one that goes. */
+/** The first and the last step of an installation: a guard that only counts, and one that removes its rules. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { credentials, get, IPV4, LIST, ROLE } from '../e2e/pods.ts'
@@ -9,7 +9,7 @@ import { needsHelm, render } from './helm.ts'
 const needs = needsHelm.skip === undefined ? needsNamespaces() : needsHelm
 
 describe('guard.mode', needs, () => {
-  test('audit blocks nothing, and annotated pods have their credentials already', async () => {
+  test('audit blocks nothing, and annotated pods already have their credentials', async () => {
     const cluster = await createCluster({ rendered: render('sandbox', '--set=guard.mode=audit') })
     try {
       await cluster.role('orders')
@@ -21,14 +21,14 @@ describe('guard.mode', needs, () => {
       const [app = '', old = ''] = await Promise.all(pods)
       await Promise.all([app, old].map((pod) => cluster.pods.waitFor(pod, isReady)))
       assert.equal((await credentials(cluster, app)).Code, 'Success')
-      // The node's role: that is what must end before the guard may enforce.
+      // This pod still gets the node's role, which must end before the guard may enforce.
       assert.match((await get(cluster, old, `http://${IPV4}${LIST}`)).body, /^node$/)
     } finally {
       await cluster.close()
     }
   })
 
-  test('remove leaves nothing on the node, and the node guard ready', async () => {
+  test('remove leaves nothing on the node, and the node guard is ready', async () => {
     const cluster = await createCluster({ rendered: render('sandbox', '--set=guard.mode=remove') })
     try {
       const links = await cluster.exec('node', ['ip', '-oneline', 'link', 'show'])

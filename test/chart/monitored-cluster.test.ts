@@ -1,4 +1,4 @@
-/** Alerts and dashboard, on what the processes of a cluster really export. */
+/** The alerts and the dashboard with the metrics that the processes of a cluster really export. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
@@ -11,10 +11,10 @@ import { RULE_FILE } from './alerts.ts'
 import { DASHBOARD_FILE } from './dashboard/dashboard.ts'
 import { needsPromtool, promtool } from './promtool.ts'
 
-/** Samples by series, as one scrape of all processes has them. */
+/** The samples of one scrape of all processes, by series. */
 type Scrape = ReadonlyMap<string, string>
 
-/** What kube-state-metrics would say of the sandbox's one node and its pods. */
+/** What kube-state-metrics would export about the sandbox's one node and its pods. */
 const KUBE_STATE_METRICS: Scrape = new Map([
   ['kube_node_info{node="node", os_image="Amazon Linux 2023", provider_id="aws:///eu-west-1a/i-1"}', '1'],
   ['kube_node_status_condition{node="node", condition="Ready", status="true"}', '1'],
@@ -29,15 +29,15 @@ const KUBE_STATE_METRICS: Scrape = new Map([
   ],
 ])
 
-/** By alert, how many fire. */
+/** The number of firing instances of each alert. */
 type Fired = Readonly<Record<string, number>>
 
-/** The sandbox has one replica of the injector, and in the chart that value leaves this alert out. */
+/** The sandbox has one replica of the injector; the chart leaves this alert out with that value. */
 const ALWAYS: Fired = { Pod2iamInjectorOneReplica: 1 }
-/** Its instance answers IMDSv1, and lets tokens travel two hops. */
+/** The sandbox's instance answers IMDSv1 and has a hop limit of two. */
 const OF_THE_INSTANCE: Fired = { Pod2iamFirewallWarning: 2 }
 
-/** Panels that are empty while all is well, or without sidecars that are scraped. */
+/** Panels that are empty while nothing is wrong, or while no sidecars are scraped. */
 const EMPTY = [
   'Firing alerts',
   'Nodes that are not protected',
@@ -53,7 +53,7 @@ const EMPTY = [
 
 const needs = needsPromtool.skip === undefined ? needsNamespaces() : needsPromtool
 
-describe('on the metrics of a cluster', needs, () => {
+describe('with the metrics of a cluster,', needs, () => {
   let cluster: Cluster
   let healthy: Scrape
 
@@ -70,12 +70,12 @@ describe('on the metrics of a cluster', needs, () => {
   })
   after(() => cluster?.close())
 
-  test('alerts are quiet while all is well', () => {
+  test('only the expected alerts fire while nothing is wrong', () => {
     assert.ok(healthy.size > 200)
     assert.equal(wrong([healthy], { ...ALWAYS, ...OF_THE_INSTANCE }), undefined)
   })
 
-  test('alerts tell of a node whose guard is not scraped', () => {
+  test('alerts report a node whose guard is not scraped', () => {
     const gone = new Map(
       [...healthy].filter(([series]) => !/^pod2iam_(firewall|broker)|"(firewall|broker)"/.test(series)),
     )
@@ -87,7 +87,7 @@ describe('on the metrics of a cluster', needs, () => {
     )
   })
 
-  test('alerts tell of rules that are removed again and again, and of a role that STS refuses', async () => {
+  test('alerts report rules that are removed again and again, and a role that STS refuses', async () => {
     const table = 'inet pod2iam_guard'
     for (let round = 0; round < 8; round++) {
       await cluster.exec('node', ['nft', 'delete', 'table', ...table.split(' ')])
@@ -103,13 +103,13 @@ describe('on the metrics of a cluster', needs, () => {
       return repairs >= 7 && total(now, /^pod2iam_broker_sts_calls_total\{outcome="denied"/) >= 1 && now
     })
     const expected = { ...ALWAYS, ...OF_THE_INSTANCE, Pod2iamRulesRepaired: 1, Pod2iamStsDenied: 1 }
-    // The waiting pod is found 30 s later: whether it is in this scrape is left open.
+    // The waiting pod is found 30 s later, so it may or may not be in this scrape.
     const isFound = total(broken, /^pod2iam_injector_pod_findings\{finding="GateWaiting"/) > 0
     const fired = isFound ? { ...expected, Pod2iamPodsWaiting: 1 } : expected
     assert.equal(wrong([healthy, broken], fired), undefined)
   })
 
-  test('every panel of the dashboard shows something, but those of what is wrong', () => {
+  test('every panel of the dashboard shows something, except for those about problems', () => {
     type Panel = { title: string; targets?: { expr: string }[]; panels?: Panel[] }
     const { panels }: { panels: Panel[] } = JSON.parse(readFileSync(DASHBOARD_FILE, 'utf8'))
     const queries = panels
@@ -130,7 +130,7 @@ describe('on the metrics of a cluster', needs, () => {
     assert.equal(found, undefined, JSON.stringify(queries, null, 1))
   })
 
-  /** All processes, with the labels that the chart's monitors and the Prometheus operator give. */
+  /** Scrapes all processes, with the labels that the chart's monitors and the Prometheus operator add. */
   async function scrape(): Promise<Scrape> {
     const { items } = await cluster.kube.list<KubeObject & { status?: { podIP?: string } }>('pods')
     const injector = items.find(({ metadata }) => metadata.name?.startsWith('pod2iam-injector-'))
@@ -159,7 +159,7 @@ function total(samples: Scrape, series: RegExp): number {
 /** What promtool finds wrong with these alerts firing, and no others, at any time since the last scrape. */
 function wrong(scrapes: readonly Scrape[], alerts: Fired): string | undefined {
   return judged(RULE_FILE, scrapes, {
-    // Some have calmed down when the longest `for` is over.
+    // Some alerts no longer fire when the longest `for` is over.
     expr: 'count by (alertname) (count_over_time(ALERTS{alertstate="firing"}[40m]))',
     exp_samples: Object.entries(alerts).map(([name, value]) => ({
       labels: `{alertname="${name}"}`,
@@ -171,7 +171,7 @@ function wrong(scrapes: readonly Scrape[], alerts: Fired): string | undefined {
 /**
  * What promtool finds wrong with the answer to a query, after some rules have been evaluated.
  *
- * @param scrapes the last lasts for as long as an alert may take, the one before it for three hours
+ * @param scrapes the last one is repeated for as long as an alert may take, the one before it for three hours
  */
 function judged(
   rules: object,

@@ -1,4 +1,4 @@
-/** What helm tells the person who installs. */
+/** The notes that helm prints after an installation. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { CHART, helm, needsHelm, RELEASE_NAMESPACE } from './helm.ts'
@@ -15,7 +15,7 @@ function notes(...values: readonly string[]): string {
 }
 
 describe('the notes', needsHelm, () => {
-  test('lead from ready to proven to the first annotated workload', () => {
+  test('lead from the rollout and the proof to the first annotated workload', () => {
     const text = notes()
     assert.match(
       text,
@@ -38,7 +38,7 @@ describe('the notes', needsHelm, () => {
     assert.match(text, /"example\.com\/role":"my-role"/)
   })
 
-  test('of an audit say how to see who would be blocked, not how to prove a block', () => {
+  test('say in mode audit how to see who would be blocked, not how to prove a block', () => {
     const text = notes('guard.mode=audit')
     assert.match(text, /firewall\.cjs status/)
     assert.match(text, /docs\/operations\.md \(Who would be refused\)/)
@@ -48,14 +48,14 @@ describe('the notes', needsHelm, () => {
     assert.doesNotMatch(text, /helm .* test/)
   })
 
-  test('say what the tests do not prove without a namespace and a role, and nothing of tests that are off', () => {
+  test('say what the tests do not prove without a namespace and a role, and do not mention disabled tests', () => {
     assert.match(notes(), /With tests\.namespace=.*that is opted in.*\n?.*tests\.role=/s)
     assert.match(notes('tests.namespace=shop'), /With tests\.role=.*that shop may use/)
     assert.doesNotMatch(notes('tests.namespace=shop', 'tests.role=reader'), /With tests\./)
     assert.doesNotMatch(notes('tests.enabled=false'), /helm .* test /)
   })
 
-  test('warn of nothing by default', () => {
+  test('have no warning by default', () => {
     assert.doesNotMatch(notes(), /WARNING/)
   })
 
@@ -77,19 +77,19 @@ describe('the notes', needsHelm, () => {
     ['guard.updateStrategy.type=OnDelete', /takes effect on a node only when you delete its guard pod/],
     ['metrics.prometheusRule.enabled=true', /without both monitors.*some alerts fire permanently/],
   ] as const)
-    test(`warn of ${value}`, () => {
+    test(`warn about ${value}`, () => {
       assert.match(notes(value), new RegExp(`\\nWARNING: .*${warning.source}`))
       assert.doesNotMatch(notes(value, 'guard.mode=remove'), /WARNING/)
     })
 
-  test('do not warn of what makes such a value right', () => {
+  test('do not warn about such a value if another one makes it safe', () => {
     const keys = ['broker.extraEnv[0].name=AWS_ACCESS_KEY_ID', 'broker.extraEnv[0].value=x']
     assert.doesNotMatch(notes('broker.sessionDuration=7200', ...keys), /WARNING/)
     const ceiling = 'policy.permittedRoles={arn:aws:iam::111111111111:role/shop-*}'
     assert.doesNotMatch(notes('policy.namespaceRestrictions=false', ceiling), /WARNING/)
   })
 
-  test('of a removal say how it ends', () => {
+  test('say in mode remove how the removal ends', () => {
     const text = notes('guard.mode=remove')
     assert.match(
       text,

@@ -1,9 +1,9 @@
-/** OpenShift admits the pods of the chart by its SecurityContextConstraints, which allow nothing besides. */
+/** OpenShift admits the pods of the chart by the chart's SecurityContextConstraints, which allow nothing more. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { find, needsHelm, objectsOf, type Rendered, render, SETS, template } from './helm.ts'
 
-/** As OpenShift has them: fields beside the metadata. */
+/** In OpenShift's form: the fields are beside the metadata. */
 type Constraints = Rendered & {
   readonly allowHostNetwork: boolean
   readonly allowHostPorts: boolean
@@ -42,8 +42,8 @@ type PodSpec = {
 }
 
 /**
- * Why constraints do not admit a pod, in words, after the documentation ("Managing security context constraints"): a field that is not allowed, a capability, a
- * volume, a user, a profile.
+ * The reasons why constraints do not admit a pod, after the documentation ("Managing security context constraints"): a field that is not allowed, a
+ * capability, a volume, a user, a profile.
  */
 function refusals(scc: Constraints, spec: PodSpec): string[] {
   const containers = [...(spec.initContainers ?? []), ...spec.containers]
@@ -81,7 +81,7 @@ describe('openshift.enabled', needsHelm, () => {
   const on = (set: string, ...flags: string[]) =>
     objectsOf(render(set, '--set', 'openshift.enabled=true', ...flags))
 
-  test('is off unless it is wanted', () => {
+  test('is off by default', () => {
     assert.doesNotMatch(template('default'), /openshift/)
   })
 
@@ -96,7 +96,7 @@ describe('openshift.enabled', needsHelm, () => {
       }
     })
 
-  test('admits a privileged container only where pods on the host network are looked at', () => {
+  test('admits a privileged container only if guard.hostNetwork is on', () => {
     for (const [mode, isAdmitted] of [
       ['off', false],
       ['audit', true],
@@ -107,7 +107,7 @@ describe('openshift.enabled', needsHelm, () => {
     }
   })
 
-  test('would not admit a pod that has more', () => {
+  test('would not admit a pod with more privileges', () => {
     const objects = on('default')
     const guard = specOf(find(objects, 'DaemonSet'))
     const injector = specOf(find(objects, 'Deployment'))
@@ -132,7 +132,7 @@ describe('openshift.enabled', needsHelm, () => {
     ])
   })
 
-  test('allows no path of the host and no raw sockets where only nft is used', () => {
+  test('allows no host path, and no NET_RAW where only nft is used', () => {
     const guard = constraints(objectsOf(template('openshift')), 'pod2iam-node-guard')
     assert.equal(guard.allowHostDirVolumePlugin, false)
     assert.deepEqual(guard.volumes, ['emptyDir', 'projected'])
@@ -143,7 +143,7 @@ describe('openshift.enabled', needsHelm, () => {
     ])
   })
 
-  test('lets only the two service accounts use them, and in their namespace only', () => {
+  test('lets only the two service accounts use the constraints, and only in their namespace', () => {
     const objects = objectsOf(template('openshift'))
     type Rule = { readonly resources: string[]; readonly resourceNames: string[]; readonly verbs: string[] }
     for (const name of ['pod2iam-node-guard', 'pod2iam-injector']) {

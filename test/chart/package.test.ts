@@ -1,4 +1,4 @@
-/** What Artifact Hub and `helm show chart` read: it is of this release, and of files and images that there are. */
+/** What Artifact Hub and `helm show chart` read: it belongs to this release, and its files and images exist. */
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,7 +17,7 @@ type Chart = {
 const CHART_FILE: Chart = parse(readFileSync(`${CHART}/Chart.yaml`, 'utf8'))
 const annotation = (name: string) => parse(CHART_FILE.annotations[`artifacthub.io/${name}`] ?? '')
 
-test('links lead to this release, and to files that are in it', () => {
+test('links lead to this release, and to files in it', () => {
   const { home, icon, version } = CHART_FILE
   const links: { name: string; url: string }[] = annotation('links')
   const urls = [icon, ...links.filter(({ name }) => name !== 'support').map(({ url }) => url)]
@@ -29,7 +29,7 @@ test('links lead to this release, and to files that are in it', () => {
   for (const { url } of links) assert.ok(url.startsWith(`${home}/`), url)
 })
 
-test('the icon is an SVG that loads nothing and runs nothing', () => {
+test('the icon is an SVG that loads and executes nothing', () => {
   const svg = readFileSync(`${CHART}/icon.svg`, 'utf8')
   assert.match(svg, /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" viewBox="0 0 128 128"/)
   assert.match(svg, /<title id="title">pod2iam/)

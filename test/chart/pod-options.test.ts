@@ -1,4 +1,4 @@
-/** What operators adapt pods by: it arrives where it should, and what the promises rest on stays as it is. */
+/** Values by which operators adapt pods: they arrive where they should, and cannot change what the promises depend on. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { baselineChecks, restrictedChecks } from '../sandbox/kube/admission/pod-security-checks.ts'
@@ -34,7 +34,7 @@ const containersIn = ({ spec }: Workload) => [
 const containerOf = (one: Workload, name: string) =>
   containersIn(one).find((container) => container.name === name) ?? assert.fail(`no container ${name}`)
 
-/** What no value changes, by container. */
+/** What no value can change, by container. */
 const FIXED: Readonly<Record<string, object>> = {
   injector: { runAsNonRoot: true, capabilities: { drop: ['ALL'] } },
   broker: { runAsUser: 9171, runAsGroup: 9171, runAsNonRoot: true, capabilities: { drop: ['ALL'] } },
@@ -62,7 +62,7 @@ describe('values that adapt pods', needsHelm, () => {
     assert.deepEqual(securityContext.seccompProfile, { type: 'RuntimeDefault' })
   })
 
-  test('reach the DaemonSet, each container its own', () => {
+  test('reach the DaemonSet, each one in its own container', () => {
     const daemonSet = workload(adapted(), 'DaemonSet')
     const { updateStrategy, revisionHistoryLimit, template: pod } = daemonSet.spec
     assert.deepEqual(updateStrategy, { type: 'OnDelete' })
@@ -92,7 +92,7 @@ describe('values that adapt pods', needsHelm, () => {
     )
   })
 
-  test('change nothing of what is fixed, not even where nobody holds them to the schema', () => {
+  test('do not change what is fixed, even if the schema is not enforced', () => {
     const weaker = {
       privileged: true,
       allowPrivilegeEscalation: true,
@@ -130,7 +130,7 @@ describe('values that adapt pods', needsHelm, () => {
     }
   })
 
-  test('let a removal reach every node by itself, also under OnDelete', () => {
+  test('let a removal reach every node by itself, even with OnDelete', () => {
     const { updateStrategy } = workload(render('adapted', '--set', 'guard.mode=remove'), 'DaemonSet').spec
     assert.deepEqual(updateStrategy, {
       type: 'RollingUpdate',
@@ -138,7 +138,7 @@ describe('values that adapt pods', needsHelm, () => {
     })
   })
 
-  test('say how many nodes are updated at a time by either name', () => {
+  test('set by either name how many nodes are updated at a time', () => {
     const strategy = (flag: string) =>
       workload(render('default', '--set', flag), 'DaemonSet').spec.updateStrategy
     const expected = { type: 'RollingUpdate', rollingUpdate: { maxSurge: 0, maxUnavailable: 3 } }
@@ -146,7 +146,7 @@ describe('values that adapt pods', needsHelm, () => {
     assert.deepEqual(strategy('guard.updateStrategy.rollingUpdate.maxUnavailable=3'), expected)
   })
 
-  test('add to the group by which the injector reads its certificate', () => {
+  test('are added to the group with which the injector reads its certificate', () => {
     const text = render('own-certificate', '--set', 'injector.podSecurityContext.fsGroupChangePolicy=Always')
     assert.deepEqual(workload(text, 'Deployment').spec.template.spec.securityContext, {
       fsGroup: 65532,
@@ -155,7 +155,7 @@ describe('values that adapt pods', needsHelm, () => {
   })
 })
 
-test('the injector’s pods are such as Pod Security restricted admits, adapted or not', needsHelm, () => {
+test('PodSecurity restricted admits the injector’s pods, adapted or not', needsHelm, () => {
   const judged = (spec: PodSpec) =>
     [...baselineChecks, ...restrictedChecks].flatMap(
       (check) => check.run(spec as unknown as JsonObject, {}) ?? [],

@@ -1,4 +1,4 @@
-/** Node guards with values of their own by pool: every node has one guard, and whoever looks for guards finds all. */
+/** Node guards with their own values for each pool: every node has one guard, and all of them are found by whatever selects guards. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { parseSettings } from '../../common/settings.ts'
@@ -60,7 +60,7 @@ const takes = (selector: Labels, labels: Labels) =>
 describe('guard.pools', needsHelm, () => {
   const text = () => template('pools')
 
-  test('make a DaemonSet each, beside the one for all other nodes', () => {
+  test('create one DaemonSet each, besides the one for all other nodes', () => {
     assert.deepEqual(
       daemonSets(text()).map(({ metadata }) => metadata.name),
       ['pod2iam-node-guard', 'pod2iam-node-guard-gpu', 'pod2iam-node-guard-edge'],
@@ -69,7 +69,7 @@ describe('guard.pools', needsHelm, () => {
       assert.equal(spec.template.spec.serviceAccountName, 'pod2iam-node-guard')
   })
 
-  test('change nothing of the DaemonSet of other nodes but where it runs', () => {
+  test('change only the affinity of the DaemonSet for the other nodes', () => {
     const withoutAffinity = (one: DaemonSet) => {
       const { affinity: _, ...rest } = one.spec.template.spec as { affinity?: object }
       return { ...one, spec: { ...one.spec, template: { ...one.spec.template, spec: rest } } }
@@ -80,7 +80,7 @@ describe('guard.pools', needsHelm, () => {
     )
   })
 
-  test('take the place of values for all, and leave the others', () => {
+  test('replace the general values that they set, and keep the others', () => {
     const gpu = named(text(), 'pod2iam-node-guard-gpu')
     const firewall = parseSettings(GUARD_SETTINGS, {
       argv: container(gpu, 'firewall').args.slice(1),
@@ -107,7 +107,7 @@ describe('guard.pools', needsHelm, () => {
     assert.doesNotMatch(container(gpu, 'broker').args.join(' '), /--region/)
   })
 
-  test('switch off what is on for all, and on what is off', () => {
+  test('can disable what is generally enabled, and enable what is disabled', () => {
     const values = {
       name: 'a',
       nodes: { label: 'pool', values: ['a'] },
@@ -131,7 +131,7 @@ describe('guard.pools', needsHelm, () => {
     assert.doesNotMatch(args, /--region|--metadata-allow|--x=y/)
   })
 
-  test('do not take over a selector or an affinity that is meant for other nodes', () => {
+  test('do not inherit the general node selector and affinity', () => {
     const values = [{ name: 'a', nodes: { label: 'pool', values: ['a'] } }]
     const affinity = {
       nodeAffinity: {
@@ -157,7 +157,7 @@ describe('guard.pools', needsHelm, () => {
       return affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms
     }
     const notA = { key: 'pool', operator: 'NotIn', values: ['a'] }
-    // Terms are alternatives: each has to leave the pool out.
+    // Terms are alternatives, so each one must exclude the pool.
     assert.deepEqual(terms('pod2iam-node-guard'), [
       { matchExpressions: [{ key: 'x', operator: 'Exists' }, notA] },
       { matchExpressions: [{ key: 'y', operator: 'Exists' }, notA] },
@@ -175,14 +175,14 @@ describe('guard.pools', needsHelm, () => {
     })
   })
 
-  test('have pods that no other DaemonSet’s selector takes', () => {
+  test('have pods that no other DaemonSet selects', () => {
     const all = daemonSets(text())
     for (const one of all)
       for (const other of all)
         assert.equal(takes(one.spec.selector.matchLabels, labelsOf(other)), one === other)
   })
 
-  test('are found by the startup taint, by Prometheus, by the alerts, and by the pages’ commands', () => {
+  test('are selected by the startup taint, by Prometheus, by the alerts, and by the commands in the docs', () => {
     const rendered = render('pools', '--set', 'injector.startupTaint=pod2iam.dev/guard-not-ready')
     const [, flag = ''] = /--node-guard-selector=(\S+)/.exec(rendered) ?? []
     const ofTaint = Object.fromEntries(flag.split(',').map((part) => part.split('=')))
@@ -204,7 +204,7 @@ describe('guard.pools', needsHelm, () => {
     }
   })
 
-  test('are all taken away by a removal, and the notes wait for each', () => {
+  test('are all removed in mode remove, and the notes wait for each of them', () => {
     const rendered = render('pools', '--set', 'guard.mode=remove')
     assert.equal(daemonSets(rendered).length, 3)
     for (const { spec } of daemonSets(rendered)) {
@@ -234,7 +234,7 @@ describe('guard.pools at an API server', needsHelm, () => {
       spot: [{ 'karpenter.sh/nodepool': 'gpu-spot' }, 'pod2iam-node-guard-gpu'],
       other: [{ 'karpenter.sh/nodepool': 'web' }, 'pod2iam-node-guard'],
       edge: [{ 'example.com/zone': 'edge', 'kubernetes.io/arch': 'arm64' }, 'pod2iam-node-guard-edge'],
-      // The first pool has it.
+      // The first pool gets this node.
       both: [{ 'karpenter.sh/nodepool': 'gpu', 'example.com/zone': 'edge' }, 'pod2iam-node-guard-gpu'],
     }
     for (const [name, [labels]] of Object.entries(nodes))
@@ -258,7 +258,7 @@ describe('guard.pools at an API server', needsHelm, () => {
   })
 })
 
-/** Where its DaemonSet wants it, by the affinity that the controller gives a pod. */
+/** The node of a pod of a DaemonSet, from the affinity that the controller adds to it. */
 function nodeOf({ spec }: KubeObject): unknown {
   type Spec = {
     nodeName?: string
@@ -275,13 +275,13 @@ function nodeOf({ spec }: KubeObject): unknown {
   return nodeName ?? terms?.[0]?.matchFields?.[0]?.values[0]
 }
 
-describe('guard.pools, installed', needsHelm.skip === undefined ? needsNamespaces() : needsHelm, () => {
+describe('guard.pools in a cluster:', needsHelm.skip === undefined ? needsNamespaces() : needsHelm, () => {
   const pool = JSON.stringify([
     { name: 'all', nodes: { label: 'kubernetes.io/os', values: ['linux'] }, broker: { logLevel: 'debug' } },
   ])
   const rendered = (...flags: string[]) => render('sandbox', '--set-json', `guard.pools=${pool}`, ...flags)
 
-  test('a pool’s guard serves its node’s pods, and takes the startup taint from it', async () => {
+  test('a pool’s guard serves the pods of its node, whose startup taint is removed', async () => {
     const cluster = await createCluster({ rendered: rendered() })
     try {
       assert.match(await cluster.guard(), /\/pod2iam-node-guard-all-/)
@@ -304,7 +304,7 @@ describe('guard.pools, installed', needsHelm.skip === undefined ? needsNamespace
     }
   })
 
-  test('a removal leaves nothing on a pool’s node', async () => {
+  test('a removal leaves nothing on the node of a pool', async () => {
     const cluster = await createCluster({ rendered: rendered('--set=guard.mode=remove') })
     try {
       const links = await cluster.exec('node', ['ip', '-oneline', 'link', 'show'])

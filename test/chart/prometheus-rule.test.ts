@@ -1,4 +1,4 @@
-/** The alerts as helm renders them: with a release's names, a runbook each, and what the values say. */
+/** The alerts as helm renders them: with the names of a release, a runbook for each, and the effect of the values. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { RULE_FILE, type Rule, type RuleFile, rulesOf } from './alerts.ts'
@@ -20,7 +20,7 @@ const named = (file: RuleFile, name: string): Rule =>
 const names = (file: RuleFile) => rulesOf(file).map(({ alert }) => alert)
 
 describe('metrics.prometheusRule', needsHelm, () => {
-  test('is off unless it is wanted', () => {
+  test('is off by default', () => {
     assert.ok(objectsOf(render('default')).every(({ kind }) => kind !== 'PrometheusRule'))
   })
 
@@ -36,7 +36,7 @@ describe('metrics.prometheusRule', needsHelm, () => {
     }
   })
 
-  test('links every alert to its section of docs/alerts.md at this release, or where the operator has it', () => {
+  test('links every alert to its section of docs/alerts.md of this release, or to the operator’s own page', () => {
     for (const { alert, annotations } of rulesOf(rendered()))
       assert.equal(
         annotations.runbook_url,
@@ -49,7 +49,7 @@ describe('metrics.prometheusRule', needsHelm, () => {
     assert.equal(annotations.runbook_url, 'https://wiki.example/pod2iam#pod2iamstsdenied')
   })
 
-  test('leaves out what is disabled, and what needs kube-state-metrics where there is none', () => {
+  test('leaves out disabled alerts, and those that need kube-state-metrics where there is none', () => {
     const disabled = names(
       rendered('metrics.prometheusRule.disabled={Pod2iamStsDenied,Pod2iamCredentialsEnd}'),
     )
@@ -62,11 +62,11 @@ describe('metrics.prometheusRule', needsHelm, () => {
     assert.ok(names(file).includes('Pod2iamNodeNotVerified'))
   })
 
-  test('does not tell of one replica where one is wanted', () => {
+  test('has no alert about a single replica where only one is configured', () => {
     assert.ok(!names(rendered('injector.replicas=1')).includes('Pod2iamInjectorOneReplica'))
   })
 
-  test('takes labels, and severities of single alerts', () => {
+  test('can set labels, and the severity of single alerts', () => {
     const file = rendered(
       'metrics.prometheusRule.alertLabels.team=platform',
       'metrics.prometheusRule.severities.Pod2iamStsDenied=warning',
@@ -76,7 +76,7 @@ describe('metrics.prometheusRule', needsHelm, () => {
     assert.deepEqual(named(file, 'Pod2iamInjectorDown').labels, { severity: 'critical', team: 'platform' })
   })
 
-  test('asks for this release’s objects, certificates, sessions and nodes', () => {
+  test('uses the names and limits of this release in its expressions', () => {
     const file = rendered(
       'fullnameOverride=iam',
       'broker.sessionDuration=1800',
@@ -94,7 +94,7 @@ describe('metrics.prometheusRule', needsHelm, () => {
     assert.match(named(file, 'Pod2iamNodeWithoutGuard').expr, /node!~"fargate-\.\*\|build-\.\*\|gpu-7"/)
   })
 
-  test('is a rule file that Prometheus takes', needsPromtool, () => {
+  test('is a rule file that Prometheus accepts', needsPromtool, () => {
     for (const file of [
       rendered(),
       rendered('metrics.prometheusRule.nodesWithoutGuard=build-.*|gpu-7', 'injector.replicas=1'),
@@ -114,7 +114,7 @@ describe('the chart’s monitors', needsHelm, () => {
   }
   const NODE = { sourceLabels: ['__meta_kubernetes_pod_node_name'], targetLabel: 'node' }
 
-  test('give every series its node, and then what the operator wants', () => {
+  test('add the node to every series, and then what the operator configures', () => {
     const objects = objectsOf(
       render(
         'default',

@@ -1,4 +1,4 @@
-/** What the chart promises whatever the values are, and where a value changes it. */
+/** What the chart guarantees with any values, and what single values change. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { AS_IN_CHART } from '../firewall/host-network-node.ts'
@@ -55,7 +55,7 @@ function entries(objects: readonly Rendered[]): Entry[] {
   )
 }
 
-/** Of webhooks and policies. */
+/** The namespace selectors of webhooks and policies. */
 function selectors(objects: readonly Rendered[]): Selector[] {
   type Policy = { matchConstraints: { namespaceSelector?: Selector } }
   return [
@@ -90,7 +90,7 @@ describe('with any values, the chart', needsHelm, () => {
   const rendered =
     needsHelm.skip === undefined ? SETS.map((set) => ({ set, objects: objectsOf(template(set)) })) : []
 
-  test('never looks at its own namespace, nor at kube-node-lease, nor at kube-system labelled all', () => {
+  test('never selects its own namespace, nor kube-node-lease, nor kube-system with the label all', () => {
     for (const { set, objects } of rendered)
       for (const selector of selectors(objects)) {
         for (const name of [RELEASE_NAMESPACE, 'kube-node-lease'])
@@ -100,18 +100,18 @@ describe('with any values, the chart', needsHelm, () => {
       }
   })
 
-  test('looks at kube-system only where that is asked for, and then by every part', () => {
+  test('selects kube-system only if that is configured, and then with every webhook and policy', () => {
     for (const { set, objects } of rendered) {
       const all = selectors(objects)
       const ofUsers = all.filter((selector) => takes(selector, 'shop', 'enabled'))
       const inKubeSystem = all.filter((selector) => takes(selector, 'kube-system', 'enabled'))
-      // The one that warns about workloads takes any namespace, labelled or not.
+      // The webhook that warns about workloads selects any namespace, labelled or not.
       const labelled = ofUsers.filter((selector) => !takes(selector, 'shop'))
       assert.equal(inKubeSystem.length, set === 'kube-system' ? labelled.length : 0, set)
     }
   })
 
-  test('takes every opted-in namespace of users, but those that are excluded', () => {
+  test('selects every opted-in namespace of users, except for excluded ones', () => {
     for (const { set, objects } of rendered) {
       for (const label of ['enabled', 'all'])
         assert.ok(selectors(objects).some((selector) => takes(selector, 'shop', label)))
@@ -120,7 +120,7 @@ describe('with any values, the chart', needsHelm, () => {
     }
   })
 
-  test('lets a webhook keep nobody waiting for more than five seconds', () => {
+  test('limits every webhook to five seconds, and lets those of pods fail closed', () => {
     for (const { objects } of rendered)
       for (const { timeoutSeconds, failurePolicy, name } of entries(objects)) {
         assert.ok(timeoutSeconds <= 5)
@@ -136,14 +136,14 @@ describe('with any values, the chart', needsHelm, () => {
     }
   })
 
-  test('still reads the name that a value had in 0.1.0', () => {
+  test('still reads a value by its name in 0.1.0', () => {
     const text = render('default', '--set', 'injector.preStopSleepSeconds=7')
     assert.match(text, /--drain-seconds=7\n/)
     assert.match(text, /terminationGracePeriodSeconds: 36\n/)
     assert.match(template('default'), /--drain-seconds=5\n/)
   })
 
-  test('owns no namespace, which would be deleted with all that is in it', () => {
+  test('owns no namespace, since it would be deleted with everything in it', () => {
     for (const { set, objects } of rendered)
       assert.deepEqual(
         objects.filter(({ kind }) => kind === 'Namespace').map(({ metadata }) => metadata.name),
@@ -152,18 +152,18 @@ describe('with any values, the chart', needsHelm, () => {
       )
   })
 
-  test('says the namespace of every object that has one', () => {
+  test('sets the namespace of every namespaced object', () => {
     for (const { objects } of rendered)
       for (const { kind, metadata } of objects)
         assert.equal(metadata.namespace === undefined, CLUSTER_WIDE.test(kind), `${kind} ${metadata.name}`)
   })
 
-  test('gives no pod of ours the variables of Services', () => {
+  test('gives none of our pods the variables of Services', () => {
     for (const { objects } of rendered)
       for (const spec of podSpecs(objects)) assert.equal(spec.enableServiceLinks, false)
   })
 
-  test('gives capabilities to the firewall only, and a token to the broker only', () => {
+  test('gives capabilities only to the firewall, and a token only to the broker', () => {
     for (const { objects } of rendered)
       for (const container of podSpecs(objects).flatMap(containersOf)) {
         const { name, args = [], securityContext, volumeMounts = [] } = container
@@ -180,7 +180,7 @@ describe('with any values, the chart', needsHelm, () => {
       }
   })
 
-  test('makes one container privileged, on request, which gives up all but NET_ADMIN before our program begins', () => {
+  test('makes at most one container privileged, which drops everything but NET_ADMIN before our program starts', () => {
     for (const { objects, set } of rendered) {
       const privileged = podSpecs(objects)
         .flatMap(containersOf)
@@ -217,7 +217,7 @@ describe('with any values, the chart', needsHelm, () => {
 
   test('pins the broker’s port on the node, so that no other pod can claim it', () => {
     for (const { set, objects } of rendered) {
-      // There the broker is gone.
+      // Mode remove has no broker.
       if (set === 'remove') continue
       const { spec } = find(objects, 'DaemonSet') as Rendered & { spec: { template: { spec: PodSpec } } }
       const ports = spec.template.spec.containers.flatMap(({ ports = [] }) => ports)
@@ -225,7 +225,7 @@ describe('with any values, the chart', needsHelm, () => {
     }
   })
 
-  test('asks for no right on everything, and names what it may change', () => {
+  test('grants no right with a wildcard, and names the objects that it may change', () => {
     type Rule = { readonly verbs: string[]; readonly resources: string[]; readonly resourceNames?: string[] }
     const rules = rendered
       .flatMap(({ objects }) => objects)
@@ -240,7 +240,7 @@ describe('with any values, the chart', needsHelm, () => {
     }
   })
 
-  test('gives every right its reason, in a comment above the rule', () => {
+  test('explains every right in a comment above its rule', () => {
     for (const set of SETS) {
       const lines = template(set).split('\n')
       const bare = lines.filter(
@@ -259,7 +259,7 @@ describe('a value of the chart', needsHelm, () => {
     assert.deepEqual(proofs, ['enforce', 'report', 'report', 'enforce'])
   })
 
-  test('of Cilium makes the gate accept silence, together with the policy that drops', () => {
+  test('for Cilium makes the gate accept a timeout as a proof, and adds the policy that drops', () => {
     for (const set of ['cilium', 'cilium-old', 'default']) {
       const text = template(set)
       const isThere = set === 'cilium'
@@ -269,19 +269,19 @@ describe('a value of the chart', needsHelm, () => {
     }
   })
 
-  test('of Kubernetes 1.29 leaves out what it does not have', () => {
+  test('for Kubernetes 1.29 leaves out the policies, which it does not have', () => {
     assert.doesNotMatch(template('kubernetes-1.29'), /ValidatingAdmissionPolicy/)
     assert.match(template('default'), /ValidatingAdmissionPolicy/)
   })
 
-  test('for a name, a role key or a taint of one’s own leaves no other in any object', () => {
+  test('for a name, a role key or a taint replaces the default in every object', () => {
     assert.doesNotMatch(
       template('kube-system'),
       /pod2iam-injector|iam\.amazonaws\.com\/role\b|guard-not-ready/,
     )
   })
 
-  test('lets only the API servers’ networks reach the webhook, and the kubelets still its health', () => {
+  test('lets only the networks of the API servers reach the webhook, but everybody its health', () => {
     type Rule = { readonly from?: unknown; readonly ports: readonly { readonly port: string }[] }
     const ingress = (set: string) => {
       const { spec } = find(objectsOf(template(set)), 'NetworkPolicy') as Rendered & {
@@ -297,7 +297,7 @@ describe('a value of the chart', needsHelm, () => {
     ])
   })
 
-  test('that takes the built-in authority away takes the right to write webhook configurations, and its policy', () => {
+  test('that replaces the built-in authority removes the right to write webhook configurations, and its policy', () => {
     for (const set of ['default', 'kube-system', 'own-certificate']) {
       const objects = objectsOf(template(set))
       const policy = objects.find(({ metadata, kind }) =>
@@ -315,7 +315,7 @@ describe('a value of the chart', needsHelm, () => {
     }
   })
 
-  test('of all charts wins over the registry of this one, and adds its pull Secrets', () => {
+  test('under global overrides the registry of this chart, and adds its pull Secrets', () => {
     const text = render(
       'private-registry',
       '--set-json',
@@ -336,7 +336,7 @@ describe('a value of the chart', needsHelm, () => {
       )
   })
 
-  test('names images by digest', () => {
+  test('can set images by digest', () => {
     const images = podSpecs(objectsOf(template('private-registry')))
       .flatMap(containersOf)
       .map(({ image }) => image)

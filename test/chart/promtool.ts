@@ -1,4 +1,4 @@
-/** Prometheus's own judge of rules, as Debian has it. */
+/** Prometheus's own check of rules, as Debian packages it. */
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,11 +9,11 @@ import { needsPeer, peer } from '../peers/peers.ts'
 export const needsPromtool = needsPeer('promtool')
 
 /**
- * Runs promtool in a directory of its own.
+ * Runs promtool in its own directory.
  *
- * @param args of promtool, which name the files
- * @param files what they hold, as objects
- * @returns what it printed, where it found something wrong; undefined where it did not
+ * @param args the arguments of promtool, which name the files
+ * @param files the contents of these files, as objects
+ * @returns the output of promtool if it found something wrong, otherwise undefined
  */
 export function promtool(
   args: readonly string[],

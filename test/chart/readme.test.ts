@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { CHART } from './helm.ts'
 import { readme, undocumented } from './readme.ts'
 
-test('the chart’s README has every value as values.yaml has it', () => {
+test('the chart’s README has every value as in values.yaml', () => {
   assert.equal(
     readFileSync(`${CHART}/README.md`, 'utf8'),
     readme(),
@@ -12,6 +12,6 @@ test('the chart’s README has every value as values.yaml has it', () => {
   )
 })
 
-test('every value is documented where it stands', () => {
+test('every value has a description in values.yaml', () => {
   assert.deepEqual(undocumented(), [])
 })

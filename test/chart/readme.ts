@@ -1,6 +1,6 @@
 /**
- * The chart's README, with a table of every value made from values.yaml: `node test/chart/readme.ts` writes it again.
- * What a value means is said once, above it in values.yaml.
+ * The chart's README, with a table of every value that is generated from values.yaml: `node test/chart/readme.ts` writes it again.
+ * The description of a value is only in the comment above it in values.yaml.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
@@ -13,21 +13,21 @@ const BEGIN = '<!-- values: made by test/chart/readme.ts from values.yaml -->'
 type Value = { readonly key: string; readonly fallback: string; readonly meaning: string }
 type Section = { readonly key: string; readonly meaning: string; readonly values: readonly Value[] }
 
-/** The text of README.md as it should be: what people wrote, then the tables. */
+/** The text of README.md as it should be: the handwritten part, then the tables. */
 export function readme(): string {
   const [written = ''] = readFileSync(README, 'utf8').split(BEGIN)
   const tables = sections(readFileSync(`${CHART}/values.yaml`, 'utf8')).map(table)
   return `${written}${BEGIN}\n\n${tables.join('\n\n')}\n`
 }
 
-/** Values without a description, as `key`s; there should be none. */
+/** The keys of values without a description; there should be none. */
 export function undocumented(): string[] {
   return sections(readFileSync(`${CHART}/values.yaml`, 'utf8'))
     .flatMap(({ values }) => values)
     .flatMap(({ key, meaning }) => (meaning === '' ? [key] : []))
 }
 
-/** Values by their first key; those at the top, which have none, together. */
+/** Values grouped by their first key; scalar values at the top level form one group. */
 function sections(text: string): Section[] {
   const { contents, commentBefore } = parseDocument(text)
   if (!isMap(contents)) throw new Error('values.yaml is no map')
@@ -46,7 +46,7 @@ function sections(text: string): Section[] {
 function leaves(pair: Pair, prefix: string): Value[] {
   const { value } = pair
   const key = prefix + keyOf(pair)
-  // A map without keys, or with those of a Kubernetes object, is one value.
+  // A map without keys, or with the keys of a Kubernetes object, is one value.
   const isValue = !isMap(value) || value.flow === true || /\.resources$/.test(key) || value.items.length === 0
   if (isMap(value)) giveToFirstKey(value, value.commentBefore)
   if (!isValue) return value.items.flatMap((item) => leaves(item, `${key}.`))
@@ -54,7 +54,7 @@ function leaves(pair: Pair, prefix: string): Value[] {
   return [{ key, fallback: JSON.stringify(json) ?? '', meaning: commentOf(pair) }]
 }
 
-/** The parser takes what stands above a map's first key as the map's. */
+/** The parser attaches the comment above the first key of a map to the map itself. */
 function giveToFirstKey({ items: [first] }: YAMLMap, comment: string | null | undefined): void {
   if (first !== undefined && isScalar(first.key) && comment) first.key.commentBefore ??= comment
 }

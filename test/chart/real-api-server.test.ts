@@ -1,6 +1,6 @@
 /**
- * The chart on a real API server, by real helm of both major versions. Without nodes no pod runs: what is asked here is
- * what helm and the API server make of it. Where pods run: `test/sandbox/real/product.test.ts`, and `npm run test:cluster`.
+ * The chart on a real API server, with real helm of both major versions. There are no nodes, so no pod runs: this tests what helm
+ * and the API server do. Pods run in `test/sandbox/real/product.test.ts` and `npm run test:cluster`.
  */
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
@@ -29,10 +29,10 @@ import {
   template,
 } from './helm.ts'
 
-/** Kinds of other people's, for which no definition is there. */
+/** Kinds of other projects, whose definitions are not installed. */
 const FOREIGN = /^(cilium\.io|monitoring\.coreos\.com|cert-manager\.io|security\.openshift\.io)\//
 const VALUES = `${SETS_DIRECTORY}sandbox.yaml`
-/** As these values say. */
+/** The namespace of the tests in these values. */
 const TESTS = 'helm-tests'
 const needs = { ...needsHelm, ...needsControlPlane() }
 
@@ -43,9 +43,11 @@ describe('the chart on a real API server', needs, () => {
 
   for (const name of HELMS) describe(name, needsPeer(name), () => lifeCycle(server, name))
 
-  describe('helm, of what helm3 installed', needsPeer('helm3'), () => lifeCycle(server, 'helm', 'helm3'))
+  describe('helm, for a release that helm3 installed,', needsPeer('helm3'), () =>
+    lifeCycle(server, 'helm', 'helm3'),
+  )
 
-  describe('takes every object of every set of values, without a field that the API does not know', () => {
+  describe('accepts every object, without a field that the API does not know, with the values', () => {
     for (const set of SETS)
       test(set, async () => {
         const objects = objectsOf(renderedOf(set)).filter(({ apiVersion }) => !FOREIGN.test(apiVersion))
@@ -54,7 +56,7 @@ describe('the chart on a real API server', needs, () => {
   })
 })
 
-/** From a release's first day to its last, by `name`; another major version may have installed it. */
+/** The life cycle of a release with the helm `name`; another major version may have installed it. */
 function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
   const shop = `${name}-and-${first}-shop`
   let kubeconfig = ''
@@ -70,13 +72,13 @@ function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
     await server().admin.create(namespace(shop, { [KEYS.injection]: 'enabled' }))
   })
 
-  test('installs: all of the manifest is there, and in force', async () => {
+  test('installs every object in the manifest, and the webhook is in force', async () => {
     runBy(first, 'install', 'pod2iam', CHART, '--create-namespace', ...values())
     const objects = manifest()
     for (const object of objects)
       assert.notEqual(await there(object), undefined, `${object.kind} ${object.metadata.name}`)
     const annotated = pod('early', shop, { metadata: { annotations: { [KEYS.role]: 'reader' } } })
-    // Nobody runs the injector here: whoever asks for a role waits for it, instead of running without.
+    // No injector runs here: a pod that asks for a role must wait for it, instead of running without a sidecar.
     await eventually('the webhook', async () => {
       const error = await server()
         .admin.create(annotated, { dryRun: true })
@@ -86,7 +88,7 @@ function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
     await server().admin.create(pod('plain', shop))
   })
 
-  test('upgrades: what a value changes is changed, and nothing else', async () => {
+  test('upgrades only the object that the value changes', async () => {
     const before = await generations(server(), manifest())
     run('upgrade', 'pod2iam', CHART, ...values(), '--set', 'injector.replicas=3')
     const after = await generations(server(), manifest())
@@ -95,24 +97,24 @@ function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
     assert.equal(await replicas(server()), 3)
   })
 
-  test('rolls back to what was installed first', async () => {
+  test('rolls back to the first revision', async () => {
     const objects = manifest()
     run('rollback', 'pod2iam', '1')
     assert.equal(await replicas(server()), 1)
-    // The order is each major version's own.
+    // Each major version has its own order.
     const names = (all: readonly Rendered[]) =>
       all.map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort()
     assert.deepEqual(names(manifest()), names(objects))
   })
 
-  test('test: a pod of the tests that may not run unguarded does not, and the hook says why', async () => {
+  test('tests, where a test pod cannot run without its sidecar, and the hook says why', async () => {
     const { admin } = server()
     if ((await admin.find('namespaces', TESTS)) === undefined)
       await admin.create(namespace(TESTS, { [KEYS.injection]: 'enabled' }))
     assert.throws(() => run('test', 'pod2iam', '--timeout', '5s'), /no endpoints available for service/)
   })
 
-  test('uninstalls: nothing of it is left, and pods are made as before', async () => {
+  test('uninstalls every object, and pods are created as before', async () => {
     const objects = manifest()
     run('uninstall', 'pod2iam')
     for (const object of objects)
@@ -127,7 +129,7 @@ function lifeCycle(server: () => ApiServer, name: Helm, first = name): void {
   })
 }
 
-/** Of what has one: it rises with every change of a spec. */
+/** The generations of objects that have one; it rises with every change of the spec. */
 async function generations(
   server: ApiServer,
   objects: readonly Rendered[],
@@ -147,7 +149,7 @@ async function replicas({ admin }: ApiServer): Promise<unknown> {
   return objectAt(deployment, 'spec').replicas
 }
 
-/** The oldest Kubernetes takes what the chart has for it; the newest also what it has for older ones. */
+/** The oldest Kubernetes gets what the chart has for it; the newest one also gets what it has for older ones. */
 function renderedOf(set: string): string {
   return kubernetesRelease() === 'oldest' ? renderFor(kubernetesVersion(), set) : template(set)
 }
@@ -167,13 +169,13 @@ async function found({ admin }: ApiServer, object: Rendered): Promise<KubeObject
   return JSON.parse(answer.body) as KubeObject
 }
 
-/** A dry run with what `kubectl --validate=strict` asks for. */
+/** A dry run with the same strict field validation as `kubectl --validate=strict`. */
 async function tryOut({ admin }: ApiServer, object: Rendered): Promise<void> {
   const resource = resourceOf(object)
   const place = resource.namespaced ? (object.metadata.namespace ?? RELEASE_NAMESPACE) : undefined
   if (place !== undefined && (await admin.find('namespaces', place)) === undefined)
     await admin.create(namespace(place))
-  // Pods of the set ask for it.
+  // The pods of the set need it.
   if (object.kind === 'ServiceAccount') await admin.apply(object as unknown as KubeObject)
   const path = `${pathOf(resource, place)}?dryRun=All&fieldValidation=Strict`
   const answer = await admin.request('POST', path, object)
@@ -183,6 +185,6 @@ async function tryOut({ admin }: ApiServer, object: Rendered): Promise<void> {
   )
 }
 
-/** The namespace that the set itself brings. */
+/** The namespace that is part of the set itself. */
 const isThereAlready = ({ status, body }: { status: number; body: string }) =>
   status === 409 && body.includes('AlreadyExists')

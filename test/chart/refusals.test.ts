@@ -1,11 +1,11 @@
-/** Values that helm refuses: typing errors by the schema, contradictions by a sentence. */
+/** Values that helm refuses: typing errors by the schema, contradictions with a sentence. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { isMap, parseDocument } from 'yaml'
 import { CHART, helm, needsHelm, RELEASE_NAMESPACE, render } from './helm.ts'
 
-/** What helm prints when it refuses values, given as for `--set`. */
+/** What helm prints when it refuses values, which are given as for `--set`. */
 function refusal(...values: readonly string[]): string {
   const flags = values.flatMap((value) => ['--set', value])
   try {
@@ -16,7 +16,7 @@ function refusal(...values: readonly string[]): string {
   return 'nothing was refused'
 }
 
-/** A pool of nodes, by one label. */
+/** A pool of nodes with one label. */
 const pool = (index: number, name: string, value: string) => [
   `guard.pools[${index}].name=${name}`,
   `guard.pools[${index}].nodes.label=pool`,
@@ -108,8 +108,8 @@ const SCHEMA: readonly [string, RegExp][] = [
   ['metrics.podMonitor.relabelings[0].target=node', /'\/metrics\/podMonitor\/relabelings\/0'/],
 ]
 
-/** Values that look odd and are right. */
-const RIGHT: readonly string[] = [
+/** Values that look odd but are valid. */
+const VALID: readonly string[] = [
   'guard.maxUnavailable=100%',
   'guard.maxUnavailable=3',
   'injector.podDisruptionBudget.maxUnavailable=50%',
@@ -135,7 +135,7 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   ],
   ['a gate that reports beside a guard that enforces', ['gate.proof=report'], /not proven/],
   [
-    'a gate that reports beside a guard that is taken away',
+    'a gate that reports beside a guard in mode remove',
     ['guard.mode=remove', 'gate.proof=report'],
     /not proven/,
   ],
@@ -150,7 +150,7 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /choose another one/,
   ],
   [
-    'one port for two processes of a node',
+    'the same port for two processes of a node',
     ['broker.healthPort=9173'],
     /both 9173.*[Cc]hoose different ports/,
   ],
@@ -161,12 +161,12 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   ],
   ['a bundle for the built-in authority', ['injector.tls.caBundle=AAAA'], /writes its own bundle/],
   [
-    'a bundle that is none',
+    'an invalid bundle',
     ['injector.tls.existingSecret=tls', 'injector.tls.caBundle=AAAA'],
     /is not a Base64-encoded PEM bundle.*base64 -w0 ca\.crt/,
   ],
   [
-    'one port for both listeners of the injector',
+    'the same port for both listeners of the injector',
     ['injector.healthPort=8443'],
     /both 8443.*Choose different ports/,
   ],
@@ -178,17 +178,17 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /injector\.healthPort=9173 is in use/,
   ],
   [
-    'evictions that may take every replica',
+    'a disruption budget that allows the eviction of every replica',
     ['injector.podDisruptionBudget.maxUnavailable=2'],
     /all 2 replicas.*keep at least one/,
   ],
   [
-    'evictions that may take every replica, in percent',
+    'a disruption budget that allows the eviction of every replica, in percent',
     ['injector.replicas=3', 'injector.podDisruptionBudget.maxUnavailable=67%'],
     /all 3 replicas/,
   ],
   [
-    'more of a resource than its limit',
+    'a request above its limit',
     ['sidecar.resources.requests.memory=64Mi'],
     /requests\.memory=64Mi is more than its limit of 48Mi/,
   ],
@@ -198,12 +198,12 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /start so slowly.*Set it to 50m or more/,
   ],
   [
-    'a bound below what every sidecar has',
+    'a maximum below what every sidecar has',
     ['sidecar.resourcesMax.cpu=1', 'sidecar.resourcesMax.memory=32Mi'],
     /limit of 48Mi of memory is more than the 32Mi that sidecar\.resourcesMax allows/,
   ],
   [
-    'two pools of one name',
+    'two pools with the same name',
     [...pool(0, 'gpu', 'a'), ...pool(1, 'gpu', 'b')],
     /two pools called gpu.*its own name/,
   ],
@@ -213,22 +213,22 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /nodes with pool=a are in both the pool gpu and the pool fast: select them in only one/,
   ],
   [
-    'contradictions of one pool',
+    'contradictory values of one pool',
     [...pool(0, 'gpu', 'a'), 'guard.ownedTable=true', 'guard.pools[0].guard.backend=iptables'],
     /in the pool gpu of guard\.pools: guard\.ownedTable=true needs/,
   ],
   [
-    'a volume of one pool with a name of the chart’s own',
+    'a volume of a pool with the name of a volume of the chart',
     [...pool(0, 'gpu', 'a'), 'guard.pools[0].guard.extraVolumes[0].name=state'],
     /must not have a volume state/,
   ],
   [
-    'a rollout that may take every replica',
+    'a rollout that may stop every replica',
     ['injector.updateStrategy.rollingUpdate.maxUnavailable=100%'],
     /an upgrade stop all 2 replicas/,
   ],
   [
-    'a rollout that can replace nothing',
+    'a rollout that cannot replace any replica',
     [
       'injector.updateStrategy.rollingUpdate.maxSurge=0',
       'injector.updateStrategy.rollingUpdate.maxUnavailable=0',
@@ -236,18 +236,18 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /no replica could ever be replaced/,
   ],
   [
-    'a volume with a name of the chart’s own',
+    'a volume with the name of a volume of the chart',
     ['guard.extraVolumes[0].name=state', 'guard.extraVolumes[0].emptyDir.medium=Memory'],
     /guard\.extraVolumes must not have a volume state.*choose another name/,
   ],
   [
-    'a mount of a volume that is not there',
+    'a mount of a volume that does not exist',
     ['broker.extraVolumeMounts[0].name=ca', 'broker.extraVolumeMounts[0].mountPath=/etc/ca'],
     /mounts the volume ca, which does not exist: add it to guard\.extraVolumes/,
   ],
   ...['/run/pod2iam', '/run/pod2iam/x', '/run/../run/pod2iam/', '/', '/var/run/secrets/kubernetes.io'].map(
     (path): [string, string[], RegExp] => [
-      `a mount at ${path}, over what is the chart’s own`,
+      `a mount at ${path}, over a mount of the chart`,
       [
         'guard.extraVolumes[0].name=mine',
         'broker.extraVolumeMounts[0].name=mine',
@@ -257,57 +257,65 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     ],
   ),
   [
-    'an alert that is none',
+    'an unknown alert',
     ['metrics.prometheusRule.disabled={Pod2iamNodeUnverified}'],
     /disabled names Pod2iamNodeUnverified, which is not an alert/,
   ],
   [
-    'the severity of an alert that is none',
+    'the severity of an unknown alert',
     ['metrics.prometheusRule.severities.Pod2iamStsRefused=info'],
     /severities names Pod2iamStsRefused/,
   ],
-  ['the sidecars’ user for the broker', ['broker.runAsUser=65532'], /the injected sidecars' user, too/],
+  ['a broker with the user of the sidecars', ['broker.runAsUser=65532'], /the injected sidecars' user, too/],
   [
     'a label by which the chart finds its objects',
     ['commonLabels.app\\.kubernetes\\.io/name=x'],
     /commonLabels must not set app\.kubernetes\.io\/name/,
   ],
   [
-    'the same among labels of pods',
+    'such a label on pods',
     ['guard.podLabels.app\\.kubernetes\\.io/component=x'],
     /guard\.podLabels must not set/,
   ],
   [
-    'a role key of another meaning',
+    'a role key that has another meaning',
     ['policy.roleKey=iam.amazonaws.com/external-id'],
     /already has another meaning/,
   ],
-  ['a role key among ours', ['policy.roleKey=pod2iam.dev/role'], /already has another meaning/],
   [
-    'a key of service accounts with another meaning',
+    'a role key that is one of our other keys',
+    ['policy.roleKey=pod2iam.dev/role'],
+    /already has another meaning/,
+  ],
+  [
+    'a key of service accounts that has another meaning',
     ['policy.serviceAccountRoleKey=iam.amazonaws.com/allowed-roles'],
     /policy\.serviceAccountRoleKey=.* already has another meaning/,
   ],
   [
-    'kube-system both wanted and not',
+    'kube-system both included and excluded',
     ['injector.allowKubeSystem=true', 'injector.excludeNamespaces={kube-system}'],
     /contradicts kube-system/,
   ],
-  ['a pull Secret for nobody', ['userNamespaces.pullSecret.dockerConfigJson=x'], /has no effect without/],
   [
-    'a pull Secret that is none',
+    'a pull Secret that no namespace gets',
+    ['userNamespaces.pullSecret.dockerConfigJson=x'],
+    /has no effect without/,
+  ],
+  [
+    'an invalid pull Secret',
     ['userNamespaces.pullSecret.dockerConfigJson=x', 'userNamespaces.pullSecret.namespaces={shop}'],
     /is not a Docker configuration/,
   ],
   [
-    'a role to test without a namespace to test it in',
+    'a role for the tests without a namespace for them',
     ['tests.role=reader'],
     /tests\.role needs tests\.namespace.*kubectl create namespace/s,
   ],
   ...['kube-system', 'pod2iam-system', 'velero'].map(
     (name) =>
       [
-        `tests in ${name}, which is left alone`,
+        `tests in ${name}, which is excluded`,
         [`tests.namespace=${name}`, 'injector.excludeNamespaces={velero}'],
         /is a namespace that the injector ignores/,
       ] as [string, string[], RegExp],
@@ -328,7 +336,7 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /needs node-role as the first of broker\.credentialSources/,
   ],
   [
-    'one audience for both tokens',
+    'the same audience for both tokens',
     ['broker.credentialSources={web-identity}', 'broker.webIdentityAudience=pod2iam'],
     /could then be used in place of the web identity token/,
   ],
@@ -347,14 +355,14 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /clusterArn has no effect/,
   ],
   [
-    'two names of the cluster',
+    'two names for the cluster',
     [
       ...['broker.sessionTags=true', 'broker.clusterName=x'],
       'broker.clusterArn=arn:aws:eks:eu-west-1:111111111111:cluster/xx',
     ],
     /is not the name in broker\.clusterArn/,
   ],
-  ['no cluster ARN', ['broker.sessionTags=true', 'broker.clusterArn=prod'], /clusterArn/],
+  ['an invalid cluster ARN', ['broker.sessionTags=true', 'broker.clusterArn=prod'], /clusterArn/],
   [
     'a tag of EKS Pod Identity as one of the operator’s',
     ['broker.extraSessionTags.Kubernetes-Namespace=shop'],
@@ -362,11 +370,15 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
   ],
   ['a reserved tag', ['broker.extraSessionTags.AWS:x=y'], /AWS reserves keys/],
   ['a tag with a comma', ['broker.extraSessionTags.x=a\\,b'], /extraSessionTags/],
-  ['a tag that the kubelet would expand', ['broker.extraSessionTags.x=$(HOME)'], /extraSessionTags/],
-  ['a tag with characters that AWS refuses', ['broker.extraSessionTags.x=a!b'], /extraSessionTags/],
-  ['a key of a tag with such characters', ['broker.extraSessionTags.x!=a'], /'x!' does not match/],
   [
-    'a key of a tag twice',
+    'a tag with a variable that the kubelet would expand',
+    ['broker.extraSessionTags.x=$(HOME)'],
+    /extraSessionTags/,
+  ],
+  ['a tag with characters that AWS refuses', ['broker.extraSessionTags.x=a!b'], /extraSessionTags/],
+  ['a tag key with such characters', ['broker.extraSessionTags.x!=a'], /'x!' does not match/],
+  [
+    'the same tag key twice',
     ['broker.extraSessionTags.Team=a', 'broker.extraSessionTags.team=b'],
     /upper and lower case are the same to AWS/,
   ],
@@ -376,28 +388,28 @@ const CONTRADICTIONS: readonly [string, readonly string[], RegExp][] = [
     /sourceIdentity needs broker\.sessionScope=pod/,
   ],
   [
-    'a source identity with the slash that AWS does not take',
+    'a source identity with a slash, which AWS does not accept',
     ['broker.sourceIdentity=\\{namespace\\}/\\{service-account\\}'],
     /sourceIdentity/,
   ],
   [
-    'a long chained session',
+    'a chained session that is too long',
     ['broker.assumeRoleArn=arn:aws:iam::111111111111:role/hop', 'broker.sessionDuration=7200'],
     /at most 3600/,
   ],
-  ['an audit by iptables', ['guard.mode=audit', 'guard.backend=iptables'], /iptables cannot count/],
+  ['audit with iptables', ['guard.mode=audit', 'guard.backend=iptables'], /iptables cannot count/],
   [
-    'an owned table of iptables',
+    'an owned table with iptables',
     ['guard.backend=iptables', 'guard.ownedTable=true'],
     /iptables has no owned tables/,
   ],
   [
-    'a startup taint without the policy that holds the injector to it',
+    'a startup taint without the policy that limits the injector to it',
     ['injector.startupTaint=example.com/x', 'injector.admissionPolicies=false'],
     /needs injector.admissionPolicies=true/,
   ],
   [
-    'namespaces without a pull secret for them',
+    'namespaces for a pull Secret without the Secret',
     ['userNamespaces.pullSecret.namespaces={shop}'],
     /needs userNamespaces/,
   ],
@@ -414,22 +426,22 @@ describe('the chart refuses', needsHelm, () => {
       assert.match(refusal(...values), sentence)
     })
 
-  for (const value of RIGHT)
+  for (const value of VALID)
     test(`not --set ${value}`, () => {
       assert.equal(refusal(value), 'nothing was refused')
     })
 
   for (const memory of ['31Mi', '16777216', '20M', '1e7', '32k'])
-    test(`a sidecar’s memory limit of ${memory}, which kills it at its start`, () => {
+    test(`a memory limit of ${memory} for the sidecar, which would be killed at its start`, () => {
       assert.match(refusal(`sidecar.resources.limits.memory=${memory}`), /Set it to 32Mi or more/)
     })
 
   for (const memory of ['32Mi', '33554432', '34M', '0.1Gi', '1e8'])
-    test(`no sidecar’s memory limit of ${memory}`, () => {
+    test(`not a memory limit of ${memory} for the sidecar`, () => {
       assert.equal(refusal(`sidecar.resources.limits.memory=${memory}`), 'nothing was refused')
     })
 
-  test('a startup taint on Kubernetes 1.29, which has no policies, unless that is wanted', () => {
+  test('a startup taint on Kubernetes 1.29, which has no policies, unless the operator accepts that', () => {
     const flags = ['--set', 'injector.startupTaint=example.com/x']
     assert.throws(
       () => render('kubernetes-1.29', ...flags),
@@ -450,7 +462,7 @@ describe('the chart refuses', needsHelm, () => {
 /** Values of 0.1.0 that are still read. */
 const FORMER = ['/injector/preStopSleepSeconds is not in values.yaml']
 
-test('the schema closes every part of the values, and knows all of them', () => {
+test('the schema allows no unknown key in any part of the values, and has all the known ones', () => {
   const schema: Schema = JSON.parse(readFileSync(`${CHART}/values.schema.json`, 'utf8'))
   const values = parseDocument(readFileSync(`${CHART}/values.yaml`, 'utf8'))
   assert.deepEqual(differences(schema, schema, values.contents, ''), FORMER)
@@ -463,20 +475,20 @@ type Schema = {
   readonly definitions?: Readonly<Record<string, Schema>>
 }
 
-/** Keys that only one of schema and values has, and maps of values that take any key. */
+/** Keys that only the schema or only the values have, and maps in the schema that accept any key. */
 function differences(root: Schema, given: Schema, node: unknown, path: string): string[] {
   const schema =
     given.$ref === undefined ? given : root.definitions?.[given.$ref.replace('#/definitions/', '')]
-  // Without properties: a map that users fill, such as labels.
+  // A map without properties is one that users fill, such as labels.
   if (schema?.properties === undefined || !isMap(node)) return []
   const { properties } = schema
-  // Parts of an object of Kubernetes' own; absent where values leave them to their user.
+  // Parts of a Kubernetes object, which are absent where the values leave them to the user.
   const optional = /(resources(Max)?|dnsConfig|[sS]ecurityContext|updateStrategy)$/.test(path)
     ? Object.keys(properties)
     : []
   const keys = node.items.map(({ key }) => String(key))
   return [
-    // Of other charts, too.
+    // The map `global` has values of other charts, too.
     ...(schema.additionalProperties === false || path === '/global' ? [] : [`${path} takes any key`]),
     ...keys
       .filter((key) => properties[key] === undefined)

@@ -1,19 +1,19 @@
-/** The series that queries ask for, and whether a program exports such. */
+/** The series that queries select, and whether a program exports them. */
 import { codeSpans, page, rowsUnder } from '../docs/markdown.ts'
 
-/** Of a query: a metric, and what it says of its labels. */
+/** A metric in a query, with its label matchers. */
 export type Selected = {
   readonly metric: string
   readonly matchers: readonly { readonly label: string; readonly operator: string; readonly value: string }[]
 }
 
-/** By label the values it may have; undefined where docs/metrics.md leaves them to another page. */
+/** The possible values of each label; undefined where docs/metrics.md refers to another page for them. */
 type Labels = ReadonlyMap<string, ReadonlySet<string> | undefined>
 
-/** What Prometheus puts on every series of a pod: its operator, and the relabelling of the chart's monitors. */
+/** The labels that every series of a pod gets from the Prometheus operator and the relabelling of the chart's monitors. */
 const OF_TARGETS = ['namespace', 'pod', 'node', 'instance', 'job', 'container', 'endpoint', 'service']
 
-/** kube-state-metrics 2.x, docs/metrics of that project: the metrics that we use, with their own labels. */
+/** The metrics of kube-state-metrics 2.x that we use, with their own labels (docs/metrics of that project). */
 const KUBE_STATE_METRICS: Readonly<Record<string, readonly string[]>> = {
   kube_daemonset_status_desired_number_scheduled: ['daemonset'],
   kube_daemonset_status_number_ready: ['daemonset'],
@@ -24,19 +24,19 @@ const KUBE_STATE_METRICS: Readonly<Record<string, readonly string[]>> = {
   kube_pod_status_phase: ['phase'],
 }
 
-/** What prom-client exports of the injector's process. */
+/** The metrics that prom-client exports for the injector's process. */
 const OF_PROCESSES: readonly string[] = [
   'pod2iam_process_cpu_seconds_total',
   'pod2iam_process_resident_memory_bytes',
 ]
 
-/** The metrics of docs/metrics.md, which test/docs/metrics.test.ts holds to what the programs print. */
+/** The metrics of docs/metrics.md, which test/docs/metrics.test.ts compares with the output of the programs. */
 function documented(): Map<string, Labels> {
   const metrics = new Map<string, Labels>()
   for (const program of ['Firewall', 'Broker', 'Injector', 'Sidecar'])
     for (const [name = '', type = '', cell = ''] of rowsUnder(page('docs/metrics.md'), program).slice(1)) {
       const [metric = ''] = codeSpans(name)
-      // Every program has pod2iam_build_info, with a value of its own.
+      // Every program has pod2iam_build_info, with its own value of the label.
       const known = new Map(metrics.get(metric))
       for (const [label, values] of labelsIn(cell))
         known.set(label, values && new Set([...(known.get(label) ?? []), ...values]))
@@ -60,7 +60,7 @@ function labelsIn(cell: string): [label: string, values: string[] | undefined][]
 
 const METRICS = documented()
 
-/** The metrics in a query. Names of functions, keywords and labels are never of this form. */
+/** The metrics in a query. Names of functions, keywords and labels never have this form. */
 export function selectedBy(query: string): Selected[] {
   return [...query.matchAll(/\b((?:pod2iam|kube)_\w+)(?:\{([^}]*)\})?/g)].map(
     ([, metric = '', list = '']) => ({
@@ -72,7 +72,7 @@ export function selectedBy(query: string): Selected[] {
   )
 }
 
-/** What no program exports of this, as sentences. */
+/** Sentences about what no program exports. */
 export function unknownIn({ metric, matchers }: Selected): string[] {
   const others = KUBE_STATE_METRICS[metric]
   const labels: Labels | undefined = others

@@ -1,4 +1,4 @@
-/** The flags the chart gives to each process, read by that process's own settings. */
+/** The flags that the chart gives to each process, read by that process's own settings. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
@@ -17,10 +17,10 @@ type Container = {
   readonly env?: readonly { readonly name: string; readonly value?: string }[]
 }
 
-/** Settings that no value of the chart says, and why. */
+/** Settings that no value of the chart sets, and why. */
 const NOT_IN_THE_CHART: Readonly<Record<string, readonly string[]>> = {
   injector: [
-    // In-cluster.
+    // The injector runs in the cluster.
     'kubeconfig',
   ],
   broker: [
@@ -29,15 +29,15 @@ const NOT_IN_THE_CHART: Readonly<Record<string, readonly string[]>> = {
     'listen',
     'port',
     'audience',
-    // A volume of the DaemonSet.
+    // This is a volume of the DaemonSet.
     'stateDir',
   ],
   firewall: [
     'stateDir',
-    // Contracts again; the gate in every pod must be told the same.
+    // Contracts again: the gate in every pod must have the same value.
     'metadataAddress',
     'brokerAddress',
-    // Does nothing; it is accepted for kube2iam's users who start the guard by hand.
+    // It does nothing, and is accepted only for users of kube2iam who start the guard by hand.
     'hostInterface',
   ],
 }
@@ -61,7 +61,7 @@ function containersOf(text: string): Container[] {
   })
 }
 
-/** A container's settings as its process reads them; the kubelet's part of the environment is made up. */
+/** A container's settings as its process reads them; the variables that the kubelet sets are made up. */
 function read(spec: Spec, { name, args, env = [] }: Container) {
   const variables = Object.fromEntries(env.map(({ name, value = 'node-1' }) => [name, value]))
   return parseSettings(spec, { argv: name === 'firewall' ? args.slice(1) : args, env: variables })
@@ -69,7 +69,7 @@ function read(spec: Spec, { name, args, env = [] }: Container) {
 
 describe('the flags in the chart', needsHelm, () => {
   for (const set of SETS)
-    test(`are understood with the values ${set}`, () => {
+    test(`are read without an error with the values ${set}`, () => {
       for (const container of containers(set)) {
         const spec = SPECS[container.name]
         if (spec === undefined) continue
@@ -78,7 +78,7 @@ describe('the flags in the chart', needsHelm, () => {
       }
     })
 
-  test('contradict each other in no process', () => {
+  test('do not contradict each other in any process', () => {
     for (const set of SETS)
       for (const container of containers(set)) {
         if (container.name === 'injector') {
@@ -99,7 +99,7 @@ describe('the flags in the chart', needsHelm, () => {
       }
   })
 
-  test('hold whatever characters a value has', () => {
+  test('keep any characters of a value', () => {
     const values = {
       'policy.permittedRoles': ['arn:aws:iam::111111111111:role/a #b', '*'],
       'policy.defaultRole': `{"a":&b'c}#--role-key=other`,
@@ -142,7 +142,7 @@ describe('the flags in the chart', needsHelm, () => {
         assert.equal(said[name]?.[flag], value, `${name} ${flag}`)
   })
 
-  test('cover every setting, but those listed here with their reason', () => {
+  test('cover every setting, except for those listed here with their reason', () => {
     const said: Record<string, Set<string>> = {}
     for (const set of SETS)
       for (const { name, args, env = [] } of containers(set)) {

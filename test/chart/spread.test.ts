@@ -1,4 +1,4 @@
-/** Where a real scheduler puts the injector's replicas: nodes are objects, and nothing runs on them. */
+/** Where a real scheduler places the injector's replicas: nodes are only objects, and nothing runs on them. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -48,7 +48,7 @@ describe('the injector’s replicas', needs, () => {
     for (const { metadata } of nodes) await kube.delete('nodes', metadata.name ?? '')
   })
 
-  /** Nodes that are ready, each with room for so many pods. */
+  /** Creates ready nodes, each with room for so many pods. */
   const nodes = async (rooms: Readonly<Record<string, number>>) => {
     for (const [name, room] of Object.entries(rooms)) {
       await server().admin.create(nodeOf(name))
@@ -73,7 +73,7 @@ describe('the injector’s replicas', needs, () => {
     const metadata = { name, namespace: RELEASE_NAMESPACE, labels }
     await server().admin.create({ apiVersion: 'v1', kind: 'Pod', metadata, spec: template.spec })
   }
-  /** On which node it is. */
+  /** The node on which it was placed. */
   const placed = (name: string) =>
     eventually(`${name} on a node`, async () => {
       const failed = scheduler.ended()
@@ -92,19 +92,19 @@ describe('the injector’s replicas', needs, () => {
     return placed(name)
   }
 
-  test('share the only node', async () => {
+  test('share the node if there is only one', async () => {
     await nodes({ only: 10 })
     const template = templateOf()
     assert.deepEqual([await put('a', template), await put('b', template)], ['only', 'only'])
   })
 
-  test('are on different nodes, and one whose node is drained goes to a third, though that one is full', async () => {
+  test('are on different nodes, and when one node is drained, its replica goes to a third one, even if that is full', async () => {
     await nodes({ one: 10, two: 10 })
     const template = templateOf()
     const [a, b] = [await put('a', template), await put('b', template)]
     assert.notEqual(a, b)
     await nodes({ three: 1 })
-    // Of no priority: it has to make room.
+    // A pod without a priority, which is preempted.
     const containers = [{ name: 'app', image: 'app:1' }]
     const spec = { nodeName: 'three', terminationGracePeriodSeconds: 0, containers }
     await server().admin.create({
@@ -118,7 +118,7 @@ describe('the injector’s replicas', needs, () => {
     assert.equal(await put('c', template), 'three')
   })
 
-  test('share the node that is left while the other of two is drained', async () => {
+  test('share the remaining node while the other of two is drained', async () => {
     await nodes({ one: 10, two: 10 })
     const template = templateOf()
     const [a, b] = [await put('a', template), await put('b', template)]
@@ -127,7 +127,7 @@ describe('the injector’s replicas', needs, () => {
     assert.equal(await put('c', template), b)
   })
 
-  test('wait for the other node with minDomains=2, and are there when it is back', async () => {
+  test('wait for the other node with minDomains=2, and are placed when it is back', async () => {
     await nodes({ one: 10, two: 10 })
     const template = templateOf('--set', 'injector.minDomains=2')
     const [a, b] = [await put('a', template), await put('b', template)]
@@ -140,13 +140,13 @@ describe('the injector’s replicas', needs, () => {
     assert.equal(await placed('c'), a)
   })
 
-  test('are on different nodes after a rollout, too: those of before do not count', async () => {
+  test('are on different nodes after a rollout, too, since the old ones do not count', async () => {
     for (let round = 1; round <= 5; round++) {
       await nodes({ [`one-${round}`]: 10, [`two-${round}`]: 10 })
       const template = templateOf()
       const old = [await put('a', template), await put('b', template)]
       const first = await put('c', template, 'second')
-      // Of the old ones a controller takes that which shares its node.
+      // Of the old replicas, a controller first removes the one that shares its node.
       await remove(old[0] === first ? 'a' : 'b')
       assert.notEqual(await put('d', template, 'second'), first)
       for (const name of ['a', 'b', 'c', 'd']) await remove(name)

@@ -1,4 +1,4 @@
-/** Every object the chart renders, against the types of Kubernetes, and created at an API server. */
+/** Every object that the chart renders, checked against the types of Kubernetes, and created at an API server. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { describe, test } from 'node:test'
@@ -8,10 +8,10 @@ import { needsHelm, objectsOf, type Rendered, SETS, template } from './helm.ts'
 
 const needsTypes = needsHelm.skip === undefined ? needsPeer('kube-types') : needsHelm
 
-/** Types that are not in Kubernetes or the Prometheus operator; their objects stand in the golden files. */
+/** Types that are not in Kubernetes or the Prometheus operator; their objects are only in the golden files. */
 const FOREIGN = /^(cilium\.io|cert-manager\.io|security\.openshift\.io)\//
 
-/** What `kube-types` finds wrong in these objects, or nothing. */
+/** What `kube-types` finds wrong in these objects, or an empty string. */
 function wrongIn(objects: readonly unknown[]): string {
   const input = objects.map((object) => `---\n${stringify(object)}`).join('')
   const { status, stdout, stderr } = spawnSync(peer('kube-types') ?? '', { input, encoding: 'utf8' })
@@ -19,7 +19,7 @@ function wrongIn(objects: readonly unknown[]): string {
   return stdout
 }
 
-describe('what the chart renders', needsTypes, () => {
+describe('each rendered object of the chart', needsTypes, () => {
   for (const set of SETS)
     test(`has only fields that Kubernetes knows, with the values ${set}`, () => {
       const objects = objectsOf(template(set)).filter(({ apiVersion }) => !FOREIGN.test(apiVersion))

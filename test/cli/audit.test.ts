@@ -1,4 +1,4 @@
-/** `audit`: who reaches for the metadata service. */
+/** `audit`: which workloads use the metadata service. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
@@ -59,7 +59,7 @@ describe('audit', needsNamespaces(), () => {
   const reach = (pod: string) =>
     cluster.exec(cluster.pods.network(pod), ['curl', '-s', '-m2', 'http://169.254.169.254/latest/meta-data/'])
 
-  test('with nobody who asked it is empty: exit code 0', async () => {
+  test('is empty, with exit code 0, if no pod has used the metadata service', async () => {
     const { code, stdout, stderr } = await cli('audit')
     assert.deepEqual([code, stderr], [0, ''], stdout)
     assert.match(
@@ -68,12 +68,12 @@ describe('audit', needsNamespaces(), () => {
     )
   })
 
-  test('a pod that asks is told by its Deployment, with what to do; exit code 1', async () => {
+  test('names the Deployment of a pod that uses the metadata service and what to do, with exit code 1', async () => {
     await cluster.kube.create(deployment('legacy', 'reports', { [ROLE]: 'reports' }))
     await cluster.kube.create(deployment('legacy', 'unknown', {}))
     for (const name of ['reports', 'unknown']) await reach(await podOf(name))
     const deadline = Date.now() + 60_000
-    while ((await seen()).length < 2) assert.ok(Date.now() < deadline, 'the guard tells of both')
+    while ((await seen()).length < 2) assert.ok(Date.now() < deadline, 'the guard reports both')
     const shown = (await seen()).map((one: { workload: object; via: string; todo: { code: string } }) => [
       one.workload,
       one.via,
@@ -97,7 +97,7 @@ describe('audit', needsNamespaces(), () => {
     assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
   })
 
-  test('one whose namespace was labelled meanwhile has to be restarted', async () => {
+  test('says that a pod must be restarted if its namespace has been labelled since', async () => {
     await cluster.kube.patch('namespaces', 'legacy', undefined, {
       metadata: { labels: { 'pod2iam.dev/injection': 'enabled' } },
     })
@@ -105,7 +105,7 @@ describe('audit', needsNamespaces(), () => {
     assert.deepEqual(codes.sort(), ['annotate', 'restart'])
   })
 
-  test('an address whose pod is gone stays, as that', async () => {
+  test('keeps an address whose pod is gone, and says so', async () => {
     await cluster.kube.delete('deployments', 'unknown', 'legacy')
     const deadline = Date.now() + 60_000
     for (;;) {
@@ -114,11 +114,11 @@ describe('audit', needsNamespaces(), () => {
         assert.equal(gone.workload, null)
         break
       }
-      assert.ok(Date.now() < deadline, 'its pod goes')
+      assert.ok(Date.now() < deadline, 'its pod is deleted')
     }
   })
 
-  test('who may not look owners up is shown what stands in the pod', async () => {
+  test('names the owner reference of the pod for a user who may not read owners', async () => {
     const token = await userWith(cluster.kube, 'auditor', [
       { apiGroups: [''], resources: ['pods', 'namespaces', 'nodes'], verbs: ['get', 'list'] },
       { apiGroups: [''], resources: ['pods/exec'], verbs: ['get', 'create'] },
@@ -131,7 +131,7 @@ describe('audit', needsNamespaces(), () => {
 })
 
 describe('audit where the guards enforce', needsNamespaces(), () => {
-  test('says that nothing is told apart there', async () => {
+  test('says that nothing is recorded there', async () => {
     const cluster = await createCluster()
     const door = await openDoor(cluster.api)
     try {
@@ -145,8 +145,8 @@ describe('audit where the guards enforce', needsNamespaces(), () => {
   })
 })
 
-describe('audit where guards look at pods on the host network', needsNamespaces(), () => {
-  test('names these pods with their node, and a status warns where nothing keeps their rules', async () => {
+describe('audit where guards watch pods on the host network', needsNamespaces(), () => {
+  test('names these pods with their node, and status warns if their rules are not reported', async () => {
     const cluster = await createCluster({ firewallArgs: ['--host-network=audit', '--poll-interval=1s'] })
     const door = await openDoor(cluster.api)
     const kubeconfig = await door.kubeconfig()
@@ -166,8 +166,8 @@ describe('audit where guards look at pods on the host network', needsNamespaces(
       const write = `fs.writeFileSync('/run/pod2iam/host-network.json', process.argv[1])`
       const argv = [process.execPath, '-e', write, JSON.stringify(file)]
       await cluster.pods.exec(`pod2iam-system/${guard}`, argv, { container: 'firewall' })
-      const told = async () => JSON.parse((await cli('audit', '-o', 'json')).stdout).hostNetwork
-      await until('both are named', async () => (await told()).length === 2)
+      const named = async () => JSON.parse((await cli('audit', '-o', 'json')).stdout).hostNetwork
+      await until('both are named', async () => (await named()).length === 2)
       const { code, stdout } = await cli('audit')
       assert.equal(code, 1)
       assert.match(stdout, /kube-system\/aws-node\S* +\S+ +yes +3 /)

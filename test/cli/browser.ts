@@ -1,11 +1,11 @@
-/** Debian's Chromium, driven by playwright-core; a machine without it leaves out what needs it, by name. */
+/** Debian's Chromium, driven by playwright-core; where it is missing, the tests that need it are skipped and listed. */
 import { type Browser, chromium } from 'playwright-core'
 import { needsPeer, peer } from '../peers/peers.ts'
 
-/** Options for `test()`: skips with the reason where there is no browser that runs. */
+/** Options for `test()`, which skip it with the reason where no browser runs. */
 export const needsBrowser = () => needsPeer('chromium')
 
-/** A browser without a window, which the caller closes. It opens pages of this machine's loopback alone, so that root may run it. */
+/** A headless browser, which the caller closes. It opens only pages on this machine's loopback, so root may run it. */
 export function openBrowser(): Promise<Browser> {
   return chromium.launch({
     executablePath: peer('chromium') ?? '',

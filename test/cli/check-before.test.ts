@@ -1,4 +1,4 @@
-/** `check` before an installation: whether the cluster is fit. Also run beside a real API server (test/sandbox/real/cli.test.ts). */
+/** `check` before an installation: whether the cluster is suitable. This also runs with a real API server (test/sandbox/real/cli.test.ts). */
 import assert from 'node:assert/strict'
 import { createServer } from 'node:https'
 import { after, before, describe, test } from 'node:test'
@@ -7,7 +7,7 @@ import { createAuthority } from '../sandbox/kube/client/certificates.ts'
 import { daemonSet, items } from './check-items.ts'
 import { type Door, openDoor, run, userWith, widest } from './support.ts'
 
-describe('before an installation', () => {
+describe('check before an installation', () => {
   let sandbox: LoopbackSandbox
   let door: Door
   let kubeconfig = ''
@@ -25,7 +25,7 @@ describe('before an installation', () => {
   const node = (name: string, labels: Record<string, string>) =>
     sandbox.kube.create({ apiVersion: 'v1', kind: 'Node', metadata: { name, labels } })
 
-  test('a cluster without a node for it is not fit', async () => {
+  test('fails for a cluster without a suitable node', async () => {
     const { code, of } = await items(kubeconfig)
     assert.equal(code, 1)
     assert.match(of.kubernetes?.detail ?? '', /\bv1\.\d+\.\d+/)
@@ -37,7 +37,7 @@ describe('before an installation', () => {
     assert.equal(of.injector, undefined)
   })
 
-  test('one with nodes, a network plugin and the namespace is: exit code 0', async () => {
+  test('passes, with exit code 0, for a cluster with nodes, a network plugin and the namespace', async () => {
     await node('linux', { 'kubernetes.io/os': 'linux' })
     await sandbox.kube.create(daemonSet('kube-system', 'aws-node'))
     await sandbox.kube.create({
@@ -61,7 +61,7 @@ describe('before an installation', () => {
     assert.ok(widest(text.stdout) <= 80, `a line has ${widest(text.stdout)} columns`)
   })
 
-  test('Windows and Fargate nodes, kube2iam, and a namespace that refuses the guard are named', async () => {
+  test('names Windows and Fargate nodes, kube2iam, and a namespace that refuses the guard', async () => {
     await node('windows', { 'kubernetes.io/os': 'windows' })
     await node('fargate', { 'eks.amazonaws.com/compute-type': 'fargate' })
     await sandbox.kube.create(daemonSet('kube-system', 'kube2iam'))
@@ -78,7 +78,7 @@ describe('before an installation', () => {
     assert.match(of['other-tools']?.detail ?? '', /^kube-system\/kube2iam runs/)
   })
 
-  test('dataplanes that go round netfilter: Calico’s eBPF, and Cilium unless it routes by the host', async () => {
+  test('names dataplanes that bypass netfilter: Calico’s eBPF, and Cilium unless it uses host routing', async () => {
     const env = [{ name: 'FELIX_BPFENABLED', value: 'true' }]
     await sandbox.kube.create(daemonSet('kube-system', 'calico-node', { env }))
     assert.equal((await items(kubeconfig)).of.network?.code, 'dataplane-bypass')
@@ -97,8 +97,8 @@ describe('before an installation', () => {
     ['28', 'failed', 'kubernetes-too-old'],
     ['29', 'warning', 'no-admission-policies'],
   ] as const)
-    test(`a cluster with Kubernetes 1.${minor}`, async () => {
-      // Of an API server of that release, all that this item asks for.
+    test(`reports ${code} for Kubernetes 1.${minor}`, async () => {
+      // The only answer of an API server of that release that this item needs.
       const version = { major: '1', minor: `${minor}+`, gitVersion: `v1.${minor}.15-eks-1234567` }
       const authority = await createAuthority('an earlier release')
       const { certPem: cert, keyPem: key } = await authority.issue(['localhost'], ['127.0.0.1'])
@@ -118,7 +118,7 @@ describe('before an installation', () => {
       }
     })
 
-  test('who may see little is told what was not checked, and that this is no "all well"', async () => {
+  test('lists what was not checked for a user with few rights, and does not pass', async () => {
     const token = await userWith(sandbox.kube, 'nobody-much', [
       { nonResourceURLs: ['/version'], verbs: ['get'] },
     ])

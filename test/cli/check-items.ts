@@ -1,4 +1,4 @@
-/** What tests of `check` share. */
+/** Helpers that the tests of `check` share. */
 import assert from 'node:assert/strict'
 import { run } from './support.ts'
 
@@ -11,7 +11,7 @@ export async function items(kubeconfig: string): Promise<{ code: number | null; 
   return { code, of: Object.fromEntries(items.map((one) => [one.id, one])) }
 }
 
-/** One that no node runs. */
+/** A DaemonSet that no node runs. */
 export const daemonSet = (namespace: string, name: string, container: object = {}) => ({
   apiVersion: 'apps/v1',
   kind: 'DaemonSet',

@@ -1,4 +1,4 @@
-/** `check` of what is installed. */
+/** `check` of an installation. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { after, before, describe, test } from 'node:test'
@@ -10,7 +10,7 @@ import { type Door, openDoor, PROGRAM, run, widest } from './support.ts'
 
 type Webhooks = KubeObject & { readonly webhooks: readonly { readonly clientConfig: object }[] }
 
-describe('of what is installed', needsNamespaces(), () => {
+describe('check of an installation', needsNamespaces(), () => {
   let cluster: Cluster
   let door: Door
   let kubeconfig = ''
@@ -31,7 +31,7 @@ describe('of what is installed', needsNamespaces(), () => {
     await cluster?.close()
   })
 
-  test('all of it works: exit code 0, and warnings for what a sandbox has not', async () => {
+  test('passes, with exit code 0 and warnings about what a sandbox does not have', async () => {
     const { code, of } = await items(kubeconfig)
     assert.equal(code, 0, JSON.stringify(of, null, 1))
     assert.deepEqual(
@@ -48,7 +48,7 @@ describe('of what is installed', needsNamespaces(), () => {
     assert.match(text.stdout, /✔ node guards +the block is in place on 1 of 1 nodes/)
   })
 
-  test('a rule that kube2iam left on a node', async () => {
+  test('finds a rule that kube2iam left on a node', async () => {
     const rule = '-d 169.254.169.254/32 -p tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181'
     const iptables = (what: string) =>
       cluster.exec('node', ['iptables-nft', '-t', 'nat', what, 'PREROUTING', ...rule.split(' ')])
@@ -59,7 +59,7 @@ describe('of what is installed', needsNamespaces(), () => {
     assert.match(leftovers?.detail ?? '', /iptables-nft -t nat -D PREROUTING -d 169\.254\.169\.254\/32/)
   })
 
-  test('an upgrade that is under way: injector and node guards are of different releases', async () => {
+  test('finds an unfinished upgrade, in which the injector and the node guards have different releases', async () => {
     const labels = { 'app.kubernetes.io/name': 'pod2iam', 'app.kubernetes.io/component': 'injector' }
     const [name, namespace] = ['pod2iam-injector-next', 'pod2iam-system']
     await cluster.kube.create({
@@ -77,7 +77,7 @@ describe('of what is installed', needsNamespaces(), () => {
     assert.match(versions?.detail ?? '', /have releases 0\.2\.0 and dev/)
   })
 
-  test('a pod without credentials is told of, with the command that says why', async () => {
+  test('names a pod without credentials, with the command that says why', async () => {
     await cluster.pod('shop/stuck', {
       annotations: { 'iam.amazonaws.com/role': cluster.aws.roleArn('shop-nowhere') },
     })
@@ -87,7 +87,7 @@ describe('of what is installed', needsNamespaces(), () => {
     await cluster.kube.delete('pods', 'stuck', 'shop')
   })
 
-  test('kube2iam beside a guard that enforces is wrong', async () => {
+  test('fails for kube2iam beside a guard that enforces', async () => {
     await cluster.kube.create(daemonSet('kube-system', 'kube2iam'))
     try {
       const { code, of } = await items(kubeconfig)
@@ -97,7 +97,7 @@ describe('of what is installed', needsNamespaces(), () => {
     }
   })
 
-  test('--wait: until nothing is wrong any more, and it says meanwhile what is', async () => {
+  test('with --wait ends when nothing is wrong any more, and prints until then what is wrong', async () => {
     const guard = await cluster.guard()
     cluster.pods.kill(guard, 'firewall', 'SIGSTOP')
     const deadline = Date.now() + 60_000
@@ -110,21 +110,21 @@ describe('of what is installed', needsNamespaces(), () => {
     child.stdout.setEncoding('utf8').on('data', (text) => {
       stdout += text
     })
-    const told = new Promise<void>((resolve) => {
+    const printed = new Promise<void>((resolve) => {
       child.stderr.setEncoding('utf8').on('data', (text) => {
         stderr += text
         if (stderr.includes('node guards')) resolve()
       })
     })
     const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
-    await Promise.race([told, ended])
+    await Promise.race([printed, ended])
     assert.match(stderr, /node guards: 1 of 1 nodes/)
     cluster.pods.kill(guard, 'firewall', 'SIGCONT')
     assert.equal(await ended, 0, stdout)
     assert.match(stdout, /✔ node guards/)
   })
 
-  test('--wait gives up when its time is over, with what is wrong', async () => {
+  test('with --wait gives up after the timeout, and prints what is wrong', async () => {
     await cluster.kube.create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'bare' } })
     try {
       const { code, stdout } = await run(['--kubeconfig', kubeconfig, 'check', '--wait', '--timeout=1'])
@@ -135,15 +135,15 @@ describe('of what is installed', needsNamespaces(), () => {
     }
   })
 
-  test('an authority that the webhooks do not have, has ended, or ends in a week', async () => {
+  test('finds a certificate authority that is missing in the webhooks, has expired, or expires within a week', async () => {
     const injector = await cluster.injector()
-    // It would correct what follows at once.
+    // A running injector would correct the following changes at once.
     cluster.pods.kill(injector, 'injector', 'SIGSTOP')
     const kind = 'mutatingwebhookconfigurations'
     const [one] = (await cluster.kube.list<Webhooks>(kind)).items
     assert.ok(one)
     const day = 86_400_000
-    // An authority of the sandbox lives for a year.
+    // An authority of the sandbox is valid for a year.
     const bundle = async (days: number) =>
       Buffer.from((await createAuthority('pod2iam', Date.now() + days * day)).caPem).toString('base64')
     const withBundle = (caBundle: string) => ({
@@ -160,7 +160,7 @@ describe('of what is installed', needsNamespaces(), () => {
     cluster.pods.kill(injector, 'injector', 'SIGCONT')
   })
 
-  test('without webhooks, policies or an injector: each is wrong by its code', async () => {
+  test('finds missing webhooks, missing policies and a missing injector, each with its code', async () => {
     for (const { metadata } of (await cluster.kube.list('mutatingwebhookconfigurations')).items)
       await cluster.kube.delete('mutatingwebhookconfigurations', metadata.name ?? '')
     for (const { metadata } of (await cluster.kube.list('validatingadmissionpolicybindings')).items)
@@ -188,8 +188,8 @@ describe('of what is installed', needsNamespaces(), () => {
   })
 })
 
-describe('guards that only count', needsNamespaces(), () => {
-  test('refuse nothing, which is something to know of', async () => {
+describe('check where guards only count', needsNamespaces(), () => {
+  test('says that they block nothing', async () => {
     const cluster = await createCluster({ firewallArgs: ['--mode=audit'] })
     const door = await openDoor(cluster.api)
     try {
@@ -203,8 +203,8 @@ describe('guards that only count', needsNamespaces(), () => {
   })
 })
 
-describe('injector and broker with different settings', needsNamespaces(), () => {
-  test('are wrong, by the flag that differs', async () => {
+describe('check of an injector and a broker with different settings', needsNamespaces(), () => {
+  test('names the flag that differs', async () => {
     const cluster = await createCluster({ brokerArgs: ['--namespace-restriction-format=regexp'] })
     const door = await openDoor(cluster.api)
     try {

@@ -1,4 +1,4 @@
-/** The status page in a browser: it updates by itself, also for a screen reader, and fits every window. */
+/** The status page in a browser: it updates itself, also for a screen reader, and fits every window. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import type { Browser, Page as Tab } from 'playwright-core'
@@ -8,7 +8,7 @@ import { type Page, pod, refusal, SNAPSHOT, servePage } from './dashboard-fixtur
 
 const PATIENCE = { timeout: 60_000 }
 
-describe('the page in a browser', needsBrowser(), () => {
+describe('the status page in a browser', needsBrowser(), () => {
   let browser: Browser
   let page: Page
   before(async () => {
@@ -35,7 +35,7 @@ describe('the page in a browser', needsBrowser(), () => {
       assert.deepEqual(
         requests.filter((url) => !url.startsWith(page.url) && !url.startsWith('data:')),
         [],
-        'nothing is asked for elsewhere',
+        'no request goes elsewhere',
       )
     } finally {
       await context.close()
@@ -43,7 +43,7 @@ describe('the page in a browser', needsBrowser(), () => {
     }
   }
 
-  test('what changes is replaced; a screen reader is told in one sentence; the title counts the nodes with problems', () =>
+  test('replaces what changes, announces it to a screen reader in one sentence, and counts the nodes with problems in the title', () =>
     inTab({}, async (tab) => {
       assert.equal(await tab.title(), 'pod2iam: 2 nodes with problems')
       page.set({ ...SNAPSHOT, pods: [pod('shop', 'newcomer-1')], refusals: [] })
@@ -59,7 +59,7 @@ describe('the page in a browser', needsBrowser(), () => {
       await until(async () => (await tab.title()) === 'pod2iam')
     }))
 
-  test('the keyboard: the first Tab skips to the content, focus is seen, and an update does not take it away', () =>
+  test('can be used by keyboard: the first Tab offers to skip to the content, the focus is visible, and an update keeps it', () =>
     inTab({}, async (tab) => {
       await tab.keyboard.press('Tab')
       const focused = () => tab.evaluate<string>('document.activeElement.textContent')
@@ -74,7 +74,7 @@ describe('the page in a browser', needsBrowser(), () => {
       assert.equal(await focused(), 'shop')
     }))
 
-  test('what is selected, to be copied, stays until it is not selected any more', () =>
+  test('does not update a selected text until it is no longer selected', () =>
     inTab({}, async (tab) => {
       const command = 'pod2iam -n shop explain invoices-5b1c'
       await tab.getByText(command).selectText()
@@ -85,7 +85,7 @@ describe('the page in a browser', needsBrowser(), () => {
       await tab.getByText('pod2iam -n web explain other').waitFor(PATIENCE)
     }))
 
-  test('a screen reader finds its way: landmarks, one main heading, tables with headers', () =>
+  test('has landmarks, one main heading and tables with headers for a screen reader', () =>
     inTab({}, async (tab) => {
       for (const role of ['banner', 'main', 'contentinfo', 'search'] as const)
         assert.equal(await tab.getByRole(role).count(), 1, role)
@@ -104,7 +104,7 @@ describe('the page in a browser', needsBrowser(), () => {
       assert.equal(await tab.getByRole('rowheader', { name: 'shop-orders' }).count(), 1)
     }))
 
-  test('the filters make an address, and clear again', () =>
+  test('has filters that change its address and can be cleared', () =>
     inTab({}, async (tab) => {
       await tab.getByLabel('Namespace').fill('reports')
       await tab.getByLabel('Show').selectOption('everything')
@@ -119,7 +119,7 @@ describe('the page in a browser', needsBrowser(), () => {
       assert.match(tab.url(), /[?]node=ip-10-0-0-13/)
     }))
 
-  test('without script the page is there, and says that it wants a reload', () =>
+  test('works without JavaScript, and says that it must be reloaded', () =>
     inTab({ javaScriptEnabled: false }, async (tab) => {
       await tab.getByText('Reload to update.').waitFor(PATIENCE)
       page.set({ ...SNAPSHOT, pods: [pod('shop', 'newcomer-1')] })
@@ -129,7 +129,7 @@ describe('the page in a browser', needsBrowser(), () => {
       })
     }))
 
-  test('when the program ends the page says so, and keeps what it has', () =>
+  test('says when the program does not answer any more, and keeps what it shows', () =>
     inTab({ mayComplain: true }, async (tab) => {
       await page.close()
       await tab.getByText('No longer updated: pod2iam dashboard does not answer.').waitFor(PATIENCE)
@@ -138,7 +138,7 @@ describe('the page in a browser', needsBrowser(), () => {
 
   for (const colorScheme of ['light', 'dark'] as const)
     for (const width of [320, 1280])
-      test(`${colorScheme}, ${width} pixels wide: nothing is cut off, and every text has its contrast`, () =>
+      test(`cuts nothing off and has enough contrast in a ${colorScheme} window of ${width} pixels`, () =>
         inTab({ colorScheme, viewport: { width, height: 800 } }, async (tab) => {
           const cut = await tab.evaluate<number>('document.documentElement.scrollWidth - innerWidth')
           assert.ok(cut <= 0, `${cut} pixels beside the window`)
@@ -150,7 +150,7 @@ describe('the page in a browser', needsBrowser(), () => {
         }))
 })
 
-/** In the page: texts whose contrast to what they stand on is below 4.5 (WCAG 2.2, 1.4.3). */
+/** Runs in the page, and returns the texts whose contrast to their background is below 4.5 (WCAG 2.2, 1.4.3). */
 const FAINT = `
 {
   const parse = (color) => (color.match(/[\\d.]+/g) ?? []).map(Number);

@@ -1,4 +1,4 @@
-/** A cluster that there is not, for the page: several nodes, pods of every state, refusals, sightings. */
+/** An invented cluster for the page: several nodes, pods in every state, refusals, sightings. */
 import { request } from 'node:http'
 import { createFeed, type Feed } from '../../cli/dashboard/feed.ts'
 import { type DashboardServer, serveDashboard } from '../../cli/dashboard/server.ts'
@@ -116,12 +116,12 @@ export const SNAPSHOT: Snapshot = {
 }
 
 export type Page = DashboardServer & {
-  /** From now on looked at. */
+  /** Sets the next result of a look at the cluster. */
   set(next: Snapshot | Error): void
   feed: Feed
 }
 
-/** The page of this snapshot, served on loopback. */
+/** Serves the page of this snapshot on loopback. */
 export async function servePage(first: Snapshot | Error = SNAPSHOT): Promise<Page> {
   let now = first
   const feed = createFeed({
@@ -153,7 +153,7 @@ export type Answer = {
   readonly body: string
 }
 
-/** A request with exactly these headers, Host included. */
+/** Sends a request with exactly these headers, including Host. */
 export function ask(url: string, headers: Record<string, string> = {}, method = 'GET'): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const sent = request(url, { method, headers, agent: false }, (response) => {

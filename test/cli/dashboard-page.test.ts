@@ -1,4 +1,4 @@
-/** The status page over HTTP, of a cluster that is a parameter: what it shows, whom it serves, and what others wrote into it. */
+/** The status page over HTTP, for a given cluster: what it shows, whom it serves, and how it treats text of others. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
@@ -6,7 +6,7 @@ import { expiries } from '../../cli/dashboard/expiries.ts'
 import { until } from '../support/until.ts'
 import { ask, NOW, node, type Page, pod, refusal, SNAPSHOT, servePage } from './dashboard-fixture.ts'
 
-/** What a reader sees of it. */
+/** The text of the markup, as a reader sees it. */
 const words = (markup: string) =>
   markup
     .replace(/<(script|style)>.*?<\/\1>/gs, ' ')
@@ -15,7 +15,7 @@ const words = (markup: string) =>
 const part = (markup: string, id: string) =>
   new RegExp(`<section id="${id}".*?</section>`, 's').exec(markup)?.[0] ?? assert.fail(`no section ${id}`)
 
-describe('the page', () => {
+describe('the status page', () => {
   let page: Page
   before(async () => {
     page = await servePage()
@@ -23,7 +23,7 @@ describe('the page', () => {
   after(() => page.close())
   const get = async (query = '') => (await ask(page.url + query)).body
 
-  test('the nodes: block and broker of each, those in trouble first, and what is wrong', async () => {
+  test('shows the block and the broker of each node, with problems first, and what is wrong', async () => {
     const nodes = part(await get(), 'nodes')
     const tiles = [...nodes.matchAll(/<li class="tile (\w+)">(.*?)<\/li>/gs)].map(([, tone, text = '']) =>
       `${tone}: ${words(text)}`.replaceAll('.eu-west-1.compute.internal', ''),
@@ -45,7 +45,7 @@ describe('the page', () => {
     assert.match(words(nodes), /Injectors: 2 of 1\.2\.0; node guards: 5 of 1\.2\.0/)
   })
 
-  test('the pods on the host network that use the metadata service, those that may not first', async () => {
+  test('shows the pods on the host network that use the metadata service, with those that may not first', async () => {
     assert.doesNotMatch(await get(), /On the host network/)
     const lastSeen = new Date(NOW - 5 * 60_000).toISOString()
     const pods = [
@@ -66,7 +66,7 @@ describe('the page', () => {
     }
   })
 
-  test('the pods by namespace and role: state, expiry, session', async () => {
+  test('shows the pods by namespace and role with state, expiry and session', async () => {
     const pods = words(part(await get(), 'pods'))
     assert.match(
       pods,
@@ -80,20 +80,20 @@ describe('the page', () => {
     assert.match(pods, /by default front-1 ! waiting not asked/)
   })
 
-  test('refusals: whose, the sentence, the remedy, and the command that tells more', async () => {
+  test('shows each refusal with its object, the sentence, the remedy, and the command for more', async () => {
     const refusals = words(part(await get(), 'refusals'))
     assert.match(refusals, /shop\/invoices-5b1c Pod ✖ role-not-allowed 4 min ago namespace shop may not use/)
     assert.match(refusals, /Remedy: let the namespace list the role pod2iam -n shop explain invoices-5b1c/)
     assert.match(refusals, /web\/api-6f ReplicaSet ✖ pods-refused 11 min ago a pod on the host network/)
   })
 
-  test('audit: which workload, which way, what to do', async () => {
+  test('shows for audit which workload uses the metadata service in which way, and what to do', async () => {
     const audit = words(part(await get(), 'audit'))
     assert.match(audit, /Deployment\/importer legacy directly 118 5 h ago 2 min ago it names no role/)
     assert.match(audit, /1 node in audit mode; 5 others were not asked/)
   })
 
-  test('filters in the address: namespace, node, role as a glob, trouble alone; the form keeps them', async () => {
+  test('filters by the address: namespace, node, role as a glob, or only problems, which the form keeps', async () => {
     const shown = async (query: string, id: string) => words(part(await get(query), id))
     assert.doesNotMatch(await shown('?namespace=reports', 'pods'), /orders|front-1/)
     assert.match(await shown('?namespace=reports', 'pods'), /nightly-x1/)
@@ -112,7 +112,7 @@ describe('the page', () => {
     assert.match(body, /href="\.\/\?namespace=shop&amp;node=[^"]+&amp;state=trouble"/)
   })
 
-  test('Host: its own address alone, so that no foreign name leads here', async () => {
+  test('accepts only its own address as Host, so that no foreign name leads to it', async () => {
     const { port } = new URL(page.url)
     for (const own of [`127.0.0.1:${port}`, `localhost:${port}`, `LOCALHOST:${port}`])
       assert.equal((await ask(page.url, { host: own })).status, 200, own)
@@ -130,7 +130,7 @@ describe('the page', () => {
       }
   })
 
-  test('Origin and Fetch Metadata: what another page asks for by itself is refused, a link in it is not', async () => {
+  test('refuses a request that another page makes by itself, but not a link in it, by Origin and Fetch Metadata', async () => {
     const said = { origin: page.url.slice(0, -1), 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'cors' }
     assert.equal((await ask(page.url, said)).status, 200)
     const refused: Record<string, string>[] = [
@@ -156,7 +156,7 @@ describe('the page', () => {
     assert.equal((await ask(page.url, link)).status, 200)
   })
 
-  test('it can only be read', async () => {
+  test('allows only GET', async () => {
     for (const method of ['POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'HEAD']) {
       const { status, headers } = await ask(page.url, {}, method)
       assert.deepEqual([status, headers.allow], [405, 'GET'], method)
@@ -164,7 +164,7 @@ describe('the page', () => {
     assert.equal((await ask(`${page.url}etc/passwd`)).status, 404)
   })
 
-  test('the policy admits the page’s own script and style by their hashes, and nothing else', async () => {
+  test('has a content security policy that allows only its own script and style, by their hashes', async () => {
     const { headers, body } = await ask(page.url)
     const policy = String(headers['content-security-policy'])
     const hashed = (tag: string) => {
@@ -192,7 +192,7 @@ describe('the page', () => {
   })
 })
 
-test('what others wrote is text: names, annotations, sentences, the query', async () => {
+test('names, annotations, sentences and the query are shown as text, not as markup', async () => {
   const evil = `"'><script>alert(1)</script><img src=x onerror=alert(1)>\u202egnp.exe\u0000&amp;`
   const page = await servePage({
     ...SNAPSHOT,
@@ -229,7 +229,7 @@ test('what others wrote is text: names, annotations, sentences, the query', asyn
       await firstUpdate(page.url),
     ]) {
       assert.ok(/&lt;script&gt;alert\(1\)/.test(body), 'it is shown as text')
-      assert.ok(!/<script>alert|<img/.test(body), 'markup of others')
+      assert.ok(!/<script>alert|<img/.test(body), 'foreign markup')
       assert.ok(!/\u202e|\0/.test(body), 'invisible characters')
     }
   } finally {
@@ -237,7 +237,7 @@ test('what others wrote is text: names, annotations, sentences, the query', asyn
   }
 })
 
-test('no secret is in any response, also where somebody wrote one into a name or a sentence', async () => {
+test('no response contains a secret, even where somebody wrote one into a name or a sentence', async () => {
   const secrets = [
     ['AKIA', 'IOSFODNN7EXAMPLE'].join(''),
     ['ASIA', 'IOSFODNN7EXAMPLE'].join(''),
@@ -263,7 +263,7 @@ test('no secret is in any response, also where somebody wrote one into a name or
   }
 })
 
-test('updates come as events, as often as something was seen, with the filter of the address', async () => {
+test('updates arrive as events after each read of the cluster, with the filter of the address', async () => {
   const page = await servePage()
   try {
     const updates = await follow(`${page.url}live?namespace=shop`)
@@ -287,7 +287,7 @@ test('updates come as events, as often as something was seen, with the filter of
   }
 })
 
-test('windows beyond thirty-two are refused, and those that were closed do not count', async () => {
+test('more than thirty-two windows are refused, and closed ones do not count', async () => {
   const page = await servePage()
   try {
     const open = async () => {
@@ -313,7 +313,7 @@ test('windows beyond thirty-two are refused, and those that were closed do not c
   }
 })
 
-test('a cluster that does not answer is told, with what was seen before; before anything was seen, that alone', async () => {
+test('an unreachable cluster is reported together with what was read before, if anything', async () => {
   const page = await servePage(new Error('connect ECONNREFUSED'))
   try {
     const first = words((await ask(page.url)).body)
@@ -333,7 +333,7 @@ test('a cluster that does not answer is told, with what was seen before; before 
   }
 })
 
-test('what RBAC forbids is named, and the rest shown', async () => {
+test('missing permissions are listed, and the rest is shown', async () => {
   const page = await servePage({
     ...SNAPSHOT,
     ...{ nodes: null, refusals: null, audit: null },
@@ -355,7 +355,7 @@ test('what RBAC forbids is named, and the rest shown', async () => {
   }
 })
 
-test('a cluster of thousands is a page of bounded size, which says how much it left out', async () => {
+test('a cluster with thousands of pods gives a page of bounded size, which says how many it leaves out', async () => {
   const many = Array.from({ length: 5000 }, (_, index) => pod('shop', `worker-${index}`))
   const page = await servePage({ ...SNAPSHOT, pods: many })
   try {
@@ -367,7 +367,7 @@ test('a cluster of thousands is a page of bounded size, which says how much it l
   }
 })
 
-test('nobody looks at the cluster while nobody watches, and a slow look is followed by a longer rest', async () => {
+test('the cluster is read only while somebody watches, and a slow read is followed by a longer pause', async () => {
   let looks = 0
   const { createFeed } = await import('../../cli/dashboard/feed.ts')
   let time = 0
@@ -386,14 +386,14 @@ test('nobody looks at the cluster while nobody watches, and a slow look is follo
   assert.equal(looks, 1)
   time += 2999
   await feed.latest(1000)
-  assert.equal(looks, 1, 'a look of one second is followed by three of rest')
+  assert.equal(looks, 1, 'a read of one second is followed by a pause of three')
   time += 1
   await Promise.all([feed.latest(1000), feed.latest(1000)])
-  assert.equal(looks, 2, 'who comes while it is looked at waits for the same look')
+  assert.equal(looks, 2, 'a request during a read waits for the same read')
   feed.close()
 })
 
-test('of many sidecars fifty are asked in one look, the ones never asked first, and what they said is remembered', () => {
+test('fifty of many sidecars are asked in one read, beginning with those never asked, and their answers are cached', () => {
   const many = Array.from({ length: 120 }, (_, index) => ({
     metadata: { namespace: 'shop', name: `p-${index}` },
   }))
@@ -405,7 +405,7 @@ test('of many sidecars fifty are asked in one look, the ones never asked first, 
     const names = [...due].map(({ metadata }) => metadata?.name ?? '')
     for (const name of names) assert.ok(!answers.has(name), `${name} is asked again before others were`)
     for (const name of names) answers.add(name)
-    const asked = names.map((name) => pod('shop', name, { expires: `told in look ${look}` }))
+    const asked = names.map((name) => pod('shop', name, { expires: `answered in read ${look}` }))
     const others = many
       .map(({ metadata: { name } }) => name)
       .filter((name) => !names.includes(name))
@@ -419,7 +419,7 @@ test('of many sidecars fifty are asked in one look, the ones never asked first, 
 
 type Update = { readonly sections: Readonly<Record<string, string>>; readonly words: string }
 
-/** Reads the stream of events as they come. */
+/** Reads the stream of events as they arrive. */
 async function follow(url: string) {
   const ended = new AbortController()
   const response = await fetch(url, { signal: ended.signal })

@@ -1,4 +1,4 @@
-/** `dashboard` as an operator runs it, on a cluster with pod2iam installed. */
+/** `dashboard` as an operator runs it, with a cluster in which pod2iam is installed. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
@@ -21,7 +21,7 @@ type Started = {
   readonly end: () => Promise<number | null>
 }
 
-/** The program, until it is ended; `env` is all that it has of an environment. */
+/** Starts the program, which runs until it is ended; `env` is its whole environment. */
 async function start(
   args: readonly string[],
   more: readonly string[] = [],
@@ -78,14 +78,14 @@ describe('dashboard', needsNamespaces(), () => {
   })
 
   const shown = async (url = program.url) => words((await ask(url)).body)
-  /** Reloads until it is there. */
+  /** Reloads the page until it contains the pattern. */
   const shows = (pattern: RegExp, url = program.url) =>
     until(`the page has ${pattern}`, async () => {
       const text = await shown(url)
       return pattern.test(text) && text
     })
 
-  test('the node is shut, and the pod has its role, its session, and an hour', async () => {
+  test('shows that the node is blocked, and the role, the session and the expiry of the pod', async () => {
     const text = await shows(/has credentials in \d+ min/)
     assert.match(text, /Block ✔ blocked \(\w+\) Broker ✔ ready/)
     assert.match(text, /shop-orders orders ✔ has credentials in (5\d|60) min shop\.orders/)
@@ -93,7 +93,7 @@ describe('dashboard', needsNamespaces(), () => {
     assert.match(text, /No node that could be asked is in audit mode/)
   })
 
-  test('it listens on loopback alone', async () => {
+  test('listens only on loopback', async () => {
     const { port } = new URL(program.url)
     const { host } = new URL(program.url)
     assert.equal(host, `127.0.0.1:${port}`)
@@ -101,7 +101,7 @@ describe('dashboard', needsNamespaces(), () => {
     await assert.rejects(ask(`http://[::1]:${port}/`), /ECONNREFUSED|EADDRNOTAVAIL/)
   })
 
-  test('a pod whose role AWS denies appears with the broker’s sentence and the remedy', async () => {
+  test('shows a pod whose role AWS denies with the broker’s sentence and the remedy', async () => {
     const annotations = { [ROLE]: cluster.aws.roleArn('shop-absent') }
     const pod = await cluster.pod('shop/denied', { annotations })
     await cluster.pods.waitFor(pod, hasPhase('Pending'))
@@ -111,7 +111,7 @@ describe('dashboard', needsNamespaces(), () => {
     assert.match(text, /pod2iam -n shop explain denied/)
   })
 
-  test('a workload whose pods admission refuses appears with the injector’s sentence', async () => {
+  test('shows a workload whose pods admission refuses with the injector’s sentence', async () => {
     await cluster.kube.create({
       apiVersion: 'apps/v1',
       kind: 'ReplicaSet',
@@ -133,19 +133,19 @@ describe('dashboard', needsNamespaces(), () => {
     assert.match(text, /pod2iam -n shop explain replicaset\/forbidden/)
   })
 
-  test('an Event whose names would be commands of a shell is not shown', async () => {
+  test('does not show an Event whose names would be shell commands', async () => {
     const event = (name: string, involved: string) => ({
       ...{ apiVersion: 'v1', kind: 'Event', metadata: { name, namespace: 'shop' } },
       involvedObject: { kind: 'ReplicaSet', namespace: 'shop', name: involved },
-      ...{ reason: 'FailedCreate', type: 'Warning', message: `pod2iam: told of ${name}` },
+      ...{ reason: 'FailedCreate', type: 'Warning', message: `pod2iam: about ${name}` },
     })
     await cluster.kube.create(event('hostile', 'x; touch owned'))
     await cluster.kube.create(event('harmless', 'harmless'))
-    const text = await shows(/told of harmless/)
-    assert.doesNotMatch(text, /told of hostile|touch owned/)
+    const text = await shows(/about harmless/)
+    assert.doesNotMatch(text, /about hostile|touch owned/)
   })
 
-  test('no response has a token of the kubeconfig, or a key of AWS', async () => {
+  test('has no token of the kubeconfig and no AWS key in any response', async () => {
     const secrets = [cluster.api.adminToken]
     const sessions = await cluster.aws.sessions({ role: cluster.aws.roleArn('shop-orders') })
     assert.ok(sessions.length > 0)
@@ -158,7 +158,7 @@ describe('dashboard', needsNamespaces(), () => {
     }
   })
 
-  test('who may not do everything is told what is missing, and shown the rest', async () => {
+  test('lists the missing permissions of a user, and shows the rest', async () => {
     const rules = [{ apiGroups: [''], resources: ['pods', 'namespaces'], verbs: ['get', 'list'] }]
     const token = await userWith(cluster.kube, 'half', rules)
     const half = await start(['--kubeconfig', await door.kubeconfig({ token })])
@@ -178,7 +178,7 @@ describe('dashboard', needsNamespaces(), () => {
     }
   })
 
-  test('with --open, and only then, the browser is opened, at this address', async () => {
+  test('opens a browser at its address only with --open', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'pod2iam-open-'))
     const opened = join(directory, 'opened')
     await writeFile(join(directory, 'xdg-open'), `#!/bin/sh\necho "$1" >>${opened}\n`, { mode: 0o755 })
@@ -196,7 +196,7 @@ describe('dashboard', needsNamespaces(), () => {
     }
   })
 
-  test('a port that is taken, and a kubeconfig that is missing, are told with exit code 2', async () => {
+  test('ends with exit code 2 and a sentence if its port is in use or the kubeconfig is missing', async () => {
     const { port } = new URL(program.url)
     const taken = await run(['--kubeconfig', kubeconfig, 'dashboard', '--port', port])
     assert.equal(taken.code, 2)
@@ -206,7 +206,7 @@ describe('dashboard', needsNamespaces(), () => {
     assert.match(missing.stderr, /kubeconfig-missing/)
   })
 
-  test('in a browser: a node that loses its rules is shown without a reload', needsBrowser(), async () => {
+  test('shows in a browser without a reload that a node has lost its rules', needsBrowser(), async () => {
     const browser = await openBrowser()
     const guard = await cluster.guard()
     try {
@@ -214,7 +214,7 @@ describe('dashboard', needsNamespaces(), () => {
       await tab.goto(program.url)
       const node = tab.getByRole('listitem').filter({ has: tab.getByText('Broker') })
       await node.getByText('blocked (nft)').waitFor({ timeout: 120_000 })
-      // A stopped guard cannot make them again.
+      // A stopped guard cannot restore them.
       cluster.pods.kill(guard, 'firewall', 'SIGSTOP')
       await cluster.exec('node', ['nft', 'flush', 'ruleset'])
       await node.getByText('not blocked').waitFor({ timeout: 120_000 })
@@ -248,7 +248,7 @@ describe('dashboard in audit mode', needsNamespaces(), () => {
     await cluster?.close()
   })
 
-  test('the table has who reaches for the metadata service, and what to do', async () => {
+  test('shows which workloads use the metadata service, and what to do', async () => {
     const request = ['curl', '-s', '-m2', 'http://169.254.169.254/latest/meta-data/']
     await cluster.exec(cluster.pods.network('legacy/importer'), request)
     const text = await until('the sighting is shown', async () => {

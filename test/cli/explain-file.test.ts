@@ -1,4 +1,4 @@
-/** `explain -f`: what admission will say of a manifest, without a cluster. */
+/** `explain -f`: what admission will decide about a manifest, without a cluster. */
 import assert from 'node:assert/strict'
 import { mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -41,7 +41,7 @@ async function explain(manifest: string, ...args: string[]) {
   return run(['explain', '-f', file, ...args])
 }
 
-test('a manifest that will work: what is added, and exit code 0', async () => {
+test('explain -f prints what is added to a valid manifest, with exit code 0', async () => {
   const manifest = NAMESPACE + deployment('iam.amazonaws.com/role: reports-reader')
   const { code, stdout, stderr } = await explain(manifest, BASE)
   assert.deepEqual([code, stderr], [0, ''])
@@ -55,7 +55,7 @@ test('a manifest that will work: what is added, and exit code 0', async () => {
   assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
 })
 
-test('what it prints as JSON is the injector’s own patch', async () => {
+test('explain -f -o json contains the injector’s own patch', async () => {
   const annotations = { 'iam.amazonaws.com/role': 'arn:aws:iam::111111111111:role/reports-reader' }
   const pod = {
     apiVersion: 'v1',
@@ -79,7 +79,7 @@ test('what it prints as JSON is the injector’s own patch', async () => {
   assert.equal(explanation.failed, null)
 })
 
-test('mode env says in which containers the environment changes', async () => {
+test('explain -f says in mode env in which containers the environment changes', async () => {
   const manifest = NAMESPACE + deployment('iam.amazonaws.com/role: reports-reader, pod2iam.dev/redirect: env')
   const { stdout } = await explain(manifest, BASE)
   assert.match(
@@ -137,7 +137,7 @@ for (const [code, annotations, spec] of [
     `containers: [${Array.from({ length: 501 }, (_, index) => `{name: app-${index}, image: "app:1"}`)}]`,
   ],
 ] as const)
-  test(`${code}: the first step that fails, with its remedy, and exit code 1`, async () => {
+  test(`explain -f prints ${code} as the first failing step, with a remedy and exit code 1`, async () => {
     const manifest = NAMESPACE + deployment(annotations, spec)
     const [text, json] = [await explain(manifest, BASE), await explain(manifest, BASE, '-o', 'json')]
     assert.equal(text.code, 1, text.stdout + text.stderr)
@@ -152,14 +152,14 @@ for (const [code, annotations, spec] of [
     assert.ok(widest(text.stdout) <= 80)
   })
 
-test('a namespace that is not opted in is told with the command', async () => {
+test('explain -f prints the command for a namespace that is not opted in', async () => {
   const manifest = `apiVersion: v1\nkind: Namespace\nmetadata: {name: reports}\n${deployment('iam.amazonaws.com/role: reports-reader')}`
   const { code, stdout } = await explain(manifest, BASE)
   assert.equal(code, 1)
   assert.match(stdout, /kubectl label --overwrite namespace reports/)
 })
 
-test('a misspelt key is a warning, as at apply', async () => {
+test('explain -f warns about a misspelt key, as at apply', async () => {
   const manifest = NAMESPACE + deployment('iam.amazonaws.com/role: reports-reader, pod2iam.dev/redirekt: env')
   const { code, stdout } = await explain(manifest, BASE)
   assert.equal(code, 0)
@@ -169,7 +169,7 @@ test('a misspelt key is a warning, as at apply', async () => {
   )
 })
 
-test('what a tenant writes does not control the terminal of whoever looks', async () => {
+test('explain removes control characters from the text of a manifest', async () => {
   const manifest =
     NAMESPACE + deployment('iam.amazonaws.com/role: "reports-\\e]0;owned\\a\\e[2J\\e[8m\\x9b31mx"')
   const { code, stdout } = await explain(manifest, BASE)
@@ -180,13 +180,13 @@ test('what a tenant writes does not control the terminal of whoever looks', asyn
     assert.doesNotMatch((await explain(manifest, BASE, '-o', form)).stdout, /[^\P{Cc}\n]/u, form)
 })
 
-test('a file without its namespace needs a cluster, and says so', async () => {
+test('explain -f says that it needs a cluster if the file does not contain the namespace', async () => {
   const { code, stderr } = await explain(deployment('iam.amazonaws.com/role: reports-reader'))
   assert.equal(code, 2)
   assert.match(stderr, /kubeconfig-missing/)
 })
 
-test('stdin is a file, and a file that is no YAML is named with its place', async () => {
+test('explain -f - reads standard input, and an error in the YAML is reported with its line', async () => {
   const input = NAMESPACE + deployment('iam.amazonaws.com/role: reports-reader')
   assert.equal((await run(['explain', '-f', '-', BASE], { input })).code, 0)
   const broken = await run(['explain', '-f', '-'], { input: 'a: [b' })
@@ -203,7 +203,7 @@ metadata: {name: nightly, namespace: reports, annotations: {${annotations}}}
 const AS_NIGHTLY = 'serviceAccountName: nightly, containers: [{name: app, image: "app:1"}]'
 const flat = (text: string) => text.replace(/\s+/g, ' ')
 
-test('a role of the service account in the file: where it comes from, and what narrows it', async () => {
+test('explain -f uses a service account in the file, with its role and its list of allowed roles', async () => {
   const named = 'eks.amazonaws.com/role-arn: "arn:aws:iam::111111111111:role/reports-reader"'
   const manifest = (more = '') => NAMESPACE + account(named + more) + deployment('', AS_NIGHTLY)
   const { code, stdout } = await explain(manifest(), BASE, ACCOUNTS)
@@ -225,7 +225,7 @@ test('a role of the service account in the file: where it comes from, and what n
   assert.match(flat(narrowed.stdout), /service account reports\/nightly may not use role .* does not list it/)
 })
 
-test('a service account that names no role, and one that nobody knows', async () => {
+test('explain -f says that a service account names no role, or that it is unknown', async () => {
   const none = await explain(NAMESPACE + account('') + deployment('', AS_NIGHTLY), BASE, ACCOUNTS)
   assert.match(flat(none.stdout), /and service account reports\/nightly names no role/)
   const unknown = await explain(NAMESPACE + deployment('', AS_NIGHTLY), BASE, ACCOUNTS)
@@ -235,7 +235,7 @@ test('a service account that names no role, and one that nobody knows', async ()
   )
 })
 
-test('a pod that the EKS pod identity webhook has already given the role of its service account', async () => {
+test('explain -f says that the EKS pod identity webhook has already given a pod the role of its service account', async () => {
   const named = 'eks.amazonaws.com/role-arn: "arn:aws:iam::111111111111:role/reports-reader"'
   const file = '/var/run/secrets/eks.amazonaws.com/serviceaccount/token'
   const env = `env: [{name: AWS_WEB_IDENTITY_TOKEN_FILE, value: ${file}}]`

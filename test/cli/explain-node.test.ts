@@ -1,4 +1,4 @@
-/** `explain` where it is the node that keeps a pod from its credentials: each word of a guard that is really broken. */
+/** `explain` where the node keeps a pod from its credentials: each code of a guard that is really broken. */
 import assert from 'node:assert/strict'
 import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ const ROLE = 'iam.amazonaws.com/role'
 const BASE = 'arn:aws:iam::111111111111:role/'
 const STATUS = '/run/pod2iam/firewall-status.json'
 
-describe('explain, of the node', needsNamespaces(), () => {
+describe('explain names a problem of the node:', needsNamespaces(), () => {
   let cluster: Cluster
   let door: Door
   let kubeconfig = ''
@@ -39,7 +39,7 @@ describe('explain, of the node', needsNamespaces(), () => {
 
   const isWell = () => until('all is well', async () => (await explained('shop', 'orders')).failed === null)
 
-  test('a dataplane that goes round netfilter has come to the node', async () => {
+  test('a dataplane that bypasses netfilter runs on the node', async () => {
     const link = (...words: string[]) => cluster.exec('node', ['ip', 'link', ...words])
     assert.equal((await link('add', 'bpfin.cali', 'type', 'veth', 'peer', 'bpfout.cali')).code, 0)
     await fails('shop', 'orders', 'node', 'dataplane-bypass', /Calico’s eBPF dataplane runs here/)
@@ -47,23 +47,23 @@ describe('explain, of the node', needsNamespaces(), () => {
     await isWell()
   })
 
-  test('another program holds the guard’s table', async () => {
+  test('another program owns the guard’s table', async () => {
     const holder = cluster.spawn('node', ['nft', '--interactive'], { stdio: ['pipe', 'ignore', 'ignore'] })
     const table = 'inet pod2iam_guard'
-    // In one transaction, and nobody else may touch it until that program ends.
+    // This is one transaction, and nobody else may change the table until that program ends.
     holder.stdin?.write(`delete table ${table}; add table ${table} { flags owner; }\n`)
     await fails('shop', 'orders', 'node', 'block-not-verified', /has not verified its block/)
     holder.kill('SIGKILL')
     await isWell()
   })
 
-  test('what the guard has written is damaged, not its own, unreadable or gone', async () => {
+  test('the status file of the guard is damaged, foreign, unreadable or missing', async () => {
     const guard = await cluster.guard()
     const inGuard = async (command: string) => {
       const { stderr } = await cluster.pods.exec(guard, ['/bin/sh', '-c', command], { container: 'firewall' })
       assert.equal(stderr, '')
     }
-    // In the place of the file that it writes before it renames it: from now on it cannot write any more.
+    // A directory in the place of the temporary file, which the guard writes and renames, prevents any further report.
     const inTheWay = '/run/pod2iam/.firewall-status.json.1'
     await inGuard(`mkdir ${inTheWay}`)
     for (const [command, code, said] of [
@@ -79,7 +79,7 @@ describe('explain, of the node', needsNamespaces(), () => {
     await isWell()
   })
 
-  test('a guard that does not answer its probe, to who may not enter it', async () => {
+  test('the guard does not answer its probe, for a user who may not enter it', async () => {
     const rules = [{ apiGroups: [''], resources: ['pods', 'namespaces'], verbs: ['get', 'list'] }]
     const token = await userWith(cluster.kube, 'onlooker', rules)
     const onlooker = explaining(await door.kubeconfig({ token, namespace: 'shop' }))
@@ -90,7 +90,7 @@ describe('explain, of the node', needsNamespaces(), () => {
     await isWell()
   })
 
-  test('a kubelet that the API server does not reach: its guard did not tell, which stops nothing', async () => {
+  test('the API server does not reach the kubelet, so the guard could not be asked, which is only a warning', async () => {
     const socket = join(cluster.api.directory, KUBELET_SOCKET)
     await rename(socket, `${socket}-away`)
     const { steps } = await explained('shop', 'orders')
@@ -107,38 +107,28 @@ describe('explain, of the node', needsNamespaces(), () => {
   })
 })
 
-describe(
-  'explain where the settings of injector and broker, and the clocks, differ',
-  needsNamespaces(),
-  () => {
-    test('the broker’s ceiling, and a pod whose address the kubelet has not reported for minutes', async () => {
-      const cluster = await createCluster({
-        injectorArgs: [`--base-role-arn=${BASE}`],
-        brokerArgs: [`--permitted-roles=${BASE}shop-orders`],
-        // To the node every pod was created seven minutes ago.
-        api: { clockOffsetMs: -7 * 60_000 },
-      })
-      const door = await openDoor(cluster.api)
-      try {
-        const { fails } = explaining(await door.kubeconfig())
-        await Promise.all(['shop-orders', 'shop-billing'].map((role) => cluster.role(role)))
-        await cluster.namespace('shop', { allowed: ['shop-*'] })
-        await cluster.pod('shop/billing', { annotations: { [ROLE]: 'shop-billing' } })
-        await fails(
-          'shop',
-          'billing',
-          'entitled',
-          'role-not-allowed',
-          /--permitted-roles do not include role/,
-        )
-        // While its start is held, the kubelet reports nothing of it.
-        const held = { [ROLE]: 'shop-orders', 'pod2iam.dev/redirect': 'env' }
-        await cluster.pod('shop/held', { annotations: held })
-        await fails('shop', 'held', 'credentials', 'pod-address-unknown', /has reported no address of pod/)
-      } finally {
-        await door.close()
-        await cluster.close()
-      }
+describe('explain where the settings of injector and broker and the clocks differ', needsNamespaces(), () => {
+  test('names the broker’s ceiling, and a pod whose address the kubelet has not reported for minutes', async () => {
+    const cluster = await createCluster({
+      injectorArgs: [`--base-role-arn=${BASE}`],
+      brokerArgs: [`--permitted-roles=${BASE}shop-orders`],
+      // For the node, every pod was created seven minutes ago.
+      api: { clockOffsetMs: -7 * 60_000 },
     })
-  },
-)
+    const door = await openDoor(cluster.api)
+    try {
+      const { fails } = explaining(await door.kubeconfig())
+      await Promise.all(['shop-orders', 'shop-billing'].map((role) => cluster.role(role)))
+      await cluster.namespace('shop', { allowed: ['shop-*'] })
+      await cluster.pod('shop/billing', { annotations: { [ROLE]: 'shop-billing' } })
+      await fails('shop', 'billing', 'entitled', 'role-not-allowed', /--permitted-roles do not include role/)
+      // While the start hook of the pod waits, the kubelet reports no address of it.
+      const held = { [ROLE]: 'shop-orders', 'pod2iam.dev/redirect': 'env' }
+      await cluster.pod('shop/held', { annotations: held })
+      await fails('shop', 'held', 'credentials', 'pod-address-unknown', /has reported no address of pod/)
+    } finally {
+      await door.close()
+      await cluster.close()
+    }
+  })
+})

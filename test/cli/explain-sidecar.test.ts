@@ -1,6 +1,6 @@
 /**
- * `explain` where a pod has come as far as its sidecar: each code that the sidecar can say, from a pod, a node, a broker or an STS
- * that is really broken.
+ * `explain` where a pod's sidecar runs but is not ready: each code that the sidecar can report, from a pod, a node, a broker or an
+ * STS that is really broken.
  */
 import assert from 'node:assert/strict'
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -15,7 +15,7 @@ const ROLE = 'iam.amazonaws.com/role'
 const BASE = 'arn:aws:iam::111111111111:role/'
 const SIDECAR = 'pod2iam-sidecar'
 
-/** Of a container of the pod that gets what its sidecar sends to the broker, as the proxy of a mesh does. */
+/** The port of a container of the pod that intercepts the requests of its sidecar to the broker, like the proxy of a mesh. */
 const PROXY_PORT = 15001
 const PROXY = `
 const { createServer, get } = require('node:http')
@@ -38,7 +38,7 @@ createServer((request, response) => {
 
 type Rights = { readonly rules: readonly { readonly verbs: readonly string[] }[] }
 
-/** Takes what goes to the broker by IPv4 before our own rules do; by IPv6 the proxy passes it on. */
+/** Redirects the traffic to the broker over IPv4 before our own rules do; the proxy forwards it over IPv6. */
 const TO_PROXY = `table inet mesh {
   chain output {
     type nat hook output priority -120; policy accept;
@@ -46,7 +46,7 @@ const TO_PROXY = `table inet mesh {
   }
 }`
 
-describe('explain, of the sidecar', needsNamespaces(), () => {
+describe('explain names why the sidecar is not ready:', needsNamespaces(), () => {
   let cluster: Cluster
   let door: Door
   let kubeconfig = ''
@@ -69,7 +69,7 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
 
   const annotations = { [ROLE]: 'shop-orders' }
 
-  /** A pod that has got its credentials. */
+  /** Starts a pod, and waits until it has its credentials. */
   async function started(name: string, proxy?: string): Promise<string> {
     const command = proxy === undefined ? {} : { command: [process.execPath, '-e', PROXY, proxy] }
     const containers = [{ name: 'app', image: IDLE_IMAGE, ...command }]
@@ -78,7 +78,7 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
     return pod
   }
 
-  /** As when the kernel ends it for want of memory: the next one has nothing in memory. */
+  /** Kills the sidecar, as the kernel does when it runs out of memory: the next process has no credentials in memory. */
   const restartSidecar = (pod: string) => assert.ok(cluster.pods.kill(pod, SIDECAR))
 
   async function nft(where: string, rules: string): Promise<void> {
@@ -86,7 +86,7 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
     assert.equal(code, 0, stderr)
   }
 
-  /** What the kubelet has published as the pod's token. */
+  /** The file with the pod's token that the kubelet has published. */
   async function tokenFile(pod: string): Promise<string> {
     const { metadata } = (await cluster.pods.get(pod)) ?? {}
     const volume = cluster.machine.path(`${SANDBOX_DIR}/pods/${metadata?.uid}/volumes/pod2iam-token`)
@@ -94,18 +94,18 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
     return `${volume}/${version}/token`
   }
 
-  test('its pod’s redirect was flushed', async () => {
+  test('the redirect of its pod was flushed', async () => {
     const pod = await started('flushed')
     await nft(cluster.pods.network(pod), 'flush ruleset')
     restartSidecar(pod)
     await fails('shop', 'flushed', 'credentials', 'self-test-pending', /does not lead to this process yet/)
   })
 
-  test('its token is not there, is damaged, or is somebody else’s', async () => {
+  test('its token is missing, is damaged, or belongs to another pod', async () => {
     const pod = await started('tokens')
     const file = await tokenFile(pod)
     const [namespace, other] = ['shop', 'predecessor']
-    // A pod of another node, and one that was deleted.
+    // The tokens of a pod on another node, and of a pod that was deleted.
     await cluster.kube.create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'elsewhere' } })
     const spec = { nodeName: 'elsewhere' }
     await cluster.pod('shop/far', { annotations, spec })
@@ -193,17 +193,17 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
     ['without-route', 'protocol-not-spoken', /does not know what this sidecar/],
     ['without-authorization', 'token-missing', /Authorization/],
     ['without-metadata', 'metadata-pending', /has not been asked for yet/],
-    // As after a suspend, or when the clock of the node is set forward: they are asked for again at half of what they had left.
+    // As after a suspend, or when the clock of the node is set forward: credentials are renewed at half of their remaining lifetime.
     ['short-lived', 'credentials-expired', /less than a minute left/],
   ] as const)
-    test(`a mesh’s proxy takes what it sends to the broker: ${proxy}`, async () => {
+    test(`a proxy of a mesh intercepts its requests to the broker: ${proxy}`, async () => {
       const pod = await started(proxy, proxy)
       await nft(cluster.pods.network(pod), TO_PROXY)
       restartSidecar(pod)
       await fails('shop', proxy, 'credentials', code, said)
     })
 
-  test('a rule of the pod drops what it sends to itself', async () => {
+  test('a rule in the pod drops its requests to itself', async () => {
     const pod = await started('deaf')
     await nft(
       cluster.pods.network(pod),
@@ -214,7 +214,7 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
         }
       }`,
     )
-    // It gives up after five seconds: a look may come too late.
+    // It gives up after five seconds, so the second call may come too late.
     const again = (isWell: boolean) => void (isWell && cluster.pods.kill(pod, SIDECAR))
     await fails('shop', 'deaf', 'credentials', 'warming-up', /testing its own answers/, again)
   })
@@ -241,37 +241,37 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
     ['void', 'node-credentials-unavailable', /the node’s own AWS credentials are missing or refused/],
     ['regional', 'sts-invalid', /STS does not accept the request/],
   ] as const)
-    test(`what STS answers to the broker: ${name}`, async () => {
+    test(`STS answers the broker with an error: ${name}`, async () => {
       await cluster.role(`shop-${name}`)
       await cluster.aws.fault({ service: 'sts', role: `shop-${name}`, ...faults[name] })
       await cluster.pod(`shop/${name}`, { annotations: { [ROLE]: `shop-${name}` } })
       await fails('shop', name, 'credentials', code, said)
     })
 
-  test('its role is the node’s own, which only the broker knows', async () => {
+  test('its role is that of the node, which only the broker knows', async () => {
     await cluster.pod('shop/greedy', { annotations: { [ROLE]: cluster.aws.config.nodeRoleArn } })
     await fails('shop', 'greedy', 'credentials', 'role-not-allowed', /the node’s own role/)
   })
 
-  test('the API server does not let the broker look its pod up', async () => {
+  test('the API server forbids the broker to read its pod', async () => {
     const name = 'pod2iam-node-guard'
     const { rules } = (await cluster.kube.get('clusterroles', name)) as unknown as Rights
     const withoutGet = rules.map((rule) => ({ ...rule, verbs: rule.verbs.filter((verb) => verb !== 'get') }))
     await cluster.kube.patch('clusterroles', name, undefined, { rules: withoutGet })
-    // Of a pod whose start is held the kubelet reports no address, so that it is looked up.
+    // The kubelet reports no address of a pod whose start hook waits, so the broker reads the pod.
     await cluster.pod('shop/unread', { annotations: { ...annotations, 'pod2iam.dev/redirect': 'env' } })
     await fails('shop', 'unread', 'credentials', 'busy', /the API server could not be asked/)
     await cluster.kube.patch('clusterroles', name, undefined, { rules })
   })
 
-  test('its node is not guarded, which only its sidecar tells who may not look at the guard', async () => {
+  test('its node is not guarded, which a user who may not read the guard learns only from the sidecar', async () => {
     const rules = [
       { apiGroups: [''], resources: ['pods'], verbs: ['get', 'list'] },
       { apiGroups: [''], resources: ['pods/portforward'], verbs: ['get', 'create'] },
     ]
     const token = await userWith(cluster.kube, 'tenant', rules, 'shop')
     const tenant = explaining(await door.kubeconfig({ token, namespace: 'shop' }))
-    // Calico's eBPF dataplane comes to the node, which goes round netfilter.
+    // These are devices of Calico's eBPF dataplane, which bypasses netfilter.
     const link = (...words: string[]) => cluster.exec('node', ['ip', 'link', ...words])
     assert.equal((await link('add', 'bpfin.cali', 'type', 'veth', 'peer', 'bpfout.cali')).code, 0)
     await cluster.pod('shop/unguarded', { annotations })
@@ -279,7 +279,7 @@ describe('explain, of the sidecar', needsNamespaces(), () => {
     await link('del', 'bpfin.cali')
   })
 
-  test('who may not ask it reads the Event of its gate, where the broker writes none', async () => {
+  test('its gate waits, which a user who may not ask the sidecar learns from an Event, where the broker writes none', async () => {
     await cluster.role('shop-slow')
     await cluster.aws.fault({ service: 'sts', role: 'shop-slow', kind: 'throttle' })
     await cluster.pod('shop/slow', { annotations: { [ROLE]: 'shop-slow' } })

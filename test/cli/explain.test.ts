@@ -1,4 +1,4 @@
-/** `explain POD`: each sentence from a pod that is really broken, on a cluster with pod2iam installed. */
+/** `explain POD`: each sentence for a pod that is really broken, in a cluster in which pod2iam is installed. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
@@ -31,7 +31,7 @@ describe('explain', needsNamespaces(), () => {
     await cluster?.close()
   })
 
-  test('a pod with credentials: every step holds, to the session that STS is asked for', async () => {
+  test('passes every step for a pod with credentials, and names the session that STS is asked for', async () => {
     const pod = await cluster.pod('shop/orders', { annotations: { [ROLE]: 'shop-orders' } })
     await cluster.pods.waitFor(pod, isReady)
     const { code, stdout } = await explain('shop', 'orders')
@@ -49,7 +49,7 @@ describe('explain', needsNamespaces(), () => {
     assert.equal(session?.session, 'shop.orders')
   })
 
-  test('a pod with session policies: which they are, and why a list is not accepted', async () => {
+  test('names the session policies of a pod', async () => {
     const POLICIES = 'iam.amazonaws.com/session-policy-arns'
     const arn = await cluster.aws.putManagedPolicy({ arn: 'arn:aws:iam::aws:policy/logs', statements: [] })
     const annotations = { [ROLE]: 'shop-orders', [POLICIES]: JSON.stringify([arn]) }
@@ -63,28 +63,28 @@ describe('explain', needsNamespaces(), () => {
     assert.ok(widest(stdout) <= 80)
   })
 
-  test('a pod that asks for nothing', async () => {
+  test('says that a pod does not ask for a role', async () => {
     await cluster.pod('shop/plain')
     await fails('shop', 'plain', 'asks', 'not-annotated', /has no annotation iam\.amazonaws\.com\/role/)
   })
 
-  test('a pod that opted out', async () => {
+  test('says that a pod opted out', async () => {
     await cluster.pod('shop/out', { annotations: { [ROLE]: 'shop-orders', 'pod2iam.dev/inject': 'false' } })
     await fails('shop', 'out', 'asks', 'opted-out', /"false"/)
   })
 
-  test('a namespace that is not opted in', async () => {
+  test('says that a namespace is not opted in', async () => {
     await cluster.namespace('forgotten', { label: null, allowed: ['shop-*'] })
     await cluster.pod('forgotten/app', { annotations: { [ROLE]: 'shop-orders' } })
     await fails('forgotten', 'app', 'namespace', 'namespace-not-enabled', /is not opted in/)
   })
 
-  test('a namespace that the injector leaves alone', async () => {
+  test('says that the injector ignores a namespace', async () => {
     await cluster.pod('kube-system/app', { annotations: { [ROLE]: 'shop-orders' } })
     await fails('kube-system', 'app', 'namespace', 'never-injected', /ignores namespace kube-system/)
   })
 
-  test('pods that were there before their namespace was opted in', async () => {
+  test('says why pods have no sidecar that are older than the opt-in of their namespace', async () => {
     await cluster.namespace('late', { label: null, allowed: ['shop-*'] })
     const annotated = (more: object = {}) => ({ annotations: { [ROLE]: 'shop-orders', ...more } })
     await cluster.pod('late/app', annotated())
@@ -102,7 +102,7 @@ describe('explain', needsNamespaces(), () => {
     await fails('late', 'foreign', 'role', 'role-not-allowed', /namespace late may not use role/)
   })
 
-  test('a pod for which there is no node', async () => {
+  test('says that there is no node for a pod', async () => {
     await cluster.pod('shop/homeless', {
       annotations: { [ROLE]: 'shop-orders' },
       spec: { nodeSelector: { nowhere: 'at-all' } },
@@ -110,12 +110,12 @@ describe('explain', needsNamespaces(), () => {
     await fails('shop', 'homeless', 'scheduled', 'not-scheduled', /no node has been found/)
   })
 
-  test('a role whose trust policy does not let the node in: the broker’s own sentence', async () => {
+  test('prints the broker’s sentence about a role whose trust policy does not allow the node role', async () => {
     await cluster.pod('shop/untrusted', { annotations: { [ROLE]: 'shop-nowhere' } })
     await fails('shop', 'untrusted', 'credentials', 'sts-denied', /its trust policy needs the statement \{/)
   })
 
-  test('where the sidecar may not be asked, its Events say the same', async () => {
+  test('uses the Events of the pod for a user who may not ask the sidecar', async () => {
     await cluster.pod('shop/unasked', { annotations: { [ROLE]: 'shop-nowhere' } })
     const token = await userWith(cluster.kube, 'looker', [
       {
@@ -142,7 +142,7 @@ describe('explain', needsNamespaces(), () => {
     )
   })
 
-  test('who may only see one namespace sees what there is, and what is missing', async () => {
+  test('prints what a user with rights in one namespace can see, and which permissions are missing', async () => {
     const rules = [{ apiGroups: [''], resources: ['pods'], verbs: ['get', 'list'] }]
     const token = await userWith(cluster.kube, 'tenant', rules, 'shop')
     const config = await door.kubeconfig({ token, namespace: 'shop' })
@@ -157,7 +157,7 @@ describe('explain', needsNamespaces(), () => {
     assert.match(other.stderr, /you may not get pods in namespace late \(forbidden\)/)
   })
 
-  test('in the injector’s container, by its service account', async () => {
+  test('works in the injector’s container with its service account', async () => {
     const injector = await cluster.injector()
     const { code, stdout, stderr } = await cluster.pods.exec(
       injector,
@@ -170,13 +170,13 @@ describe('explain', needsNamespaces(), () => {
     assert.match(stdout, /create pods\/portforward in namespace shop/)
   })
 
-  test('a pod of mode env, which has no gate and of which the kubelet says nothing while its hook runs', async () => {
+  test('explains a pod of mode env, which has no gate and of which the kubelet reports no address while its hook runs', async () => {
     const annotations = { [ROLE]: 'shop-nowhere', 'pod2iam.dev/redirect': 'env' }
     await cluster.pod('shop/environment', { annotations })
     await fails('shop', 'environment', 'credentials', 'sts-denied', /trust policy/)
   })
 
-  test('a mesh’s init container in front of the sidecar that does not end', async () => {
+  test('names an init container of a mesh that does not end and runs before the sidecar', async () => {
     await cluster.pod('shop/meshed', {
       annotations: { [ROLE]: 'shop-orders' },
       spec: { initContainers: [{ name: 'istio-init', image: IDLE_IMAGE }] },
@@ -184,7 +184,7 @@ describe('explain', needsNamespaces(), () => {
     await fails('shop', 'meshed', 'sidecar', 'other-init-container', /istio-init comes first/)
   })
 
-  test('an image of the sidecar that cannot be had, and one that does not run', async () => {
+  test('says that the sidecar’s image cannot be pulled, or that it does not run', async () => {
     const image = cluster.node.images[SIDECAR_IMAGE]
     assert.ok(image)
     try {
@@ -199,11 +199,11 @@ describe('explain', needsNamespaces(), () => {
     }
   })
 
-  test('a gate whose rules the runtime does not let it load, and one that does not run', async () => {
+  test('says that the runtime does not allow the gate to load its rules, or that it does not run', async () => {
     const image = cluster.node.images[NODE_GUARD_IMAGE]
     assert.ok(image)
     try {
-      // As with gVisor: root with NET_ADMIN in a sandbox, which is nothing to the kernel that has the pod's network.
+      // As with gVisor: root has NET_ADMIN in its sandbox, which means nothing to the kernel that has the pod's network.
       cluster.node.images[NODE_GUARD_IMAGE] = { ...image, command: ['unshare', '--user', ...image.command] }
       await cluster.pod('shop/confined', { annotations: { [ROLE]: 'shop-orders' } })
       await fails('shop', 'confined', 'block', 'redirect-not-loaded', /nft was not permitted to work/)
@@ -215,7 +215,7 @@ describe('explain', needsNamespaces(), () => {
     }
   })
 
-  test('pods that ended', async () => {
+  test('passes for a pod that has succeeded, and says that a pod has failed', async () => {
     const job = (name: string, code: number) =>
       cluster.pod(`shop/${name}`, {
         annotations: { [ROLE]: 'shop-orders' },
@@ -228,7 +228,7 @@ describe('explain', needsNamespaces(), () => {
     await fails('shop', 'lost', 'ended', 'pod-failed', /the pod has failed/)
   })
 
-  describe('a workload', () => {
+  describe('of a workload', () => {
     const deployment = (namespace: string, name: string, annotations: object, spec: object = {}) =>
       cluster.kube.create({
         apiVersion: 'apps/v1',
@@ -244,13 +244,13 @@ describe('explain', needsNamespaces(), () => {
         },
       })
 
-    test('whose pods admission refuses does not have them: its template is explained', async () => {
+    test('explains the template if admission refuses its pods', async () => {
       await deployment('shop', 'refused', { [ROLE]: 'billing' })
       await fails('shop', 'deployment/refused', 'role', 'role-not-allowed', /may not use role/)
       await fails('shop', 'refused', 'role', 'role-not-allowed', /may not use role/)
     })
 
-    test('whose pods something else refuses: what the controller was told', async () => {
+    test('prints the error of the controller if something else refuses its pods', async () => {
       await cluster.kube.create({
         apiVersion: 'v1',
         kind: 'Namespace',
@@ -267,20 +267,20 @@ describe('explain', needsNamespaces(), () => {
       await fails('strict', 'deploy/web', 'created', 'pods-refused', /violates PodSecurity/)
     })
 
-    test('with pods: the one that is stuck', async () => {
+    test('explains the pod that is stuck', async () => {
       await deployment('shop', 'web', { [ROLE]: 'shop-nowhere' })
       await fails('shop', 'web', 'credentials', 'sts-denied', /trust policy/)
     })
   })
 
-  test('what is not there says where to look', async () => {
+  test('says that a pod or workload does not exist, or that its kind is unknown', async () => {
     const { code, stderr } = await explain('shop', 'nobody')
     assert.equal(code, 2)
     assert.match(stderr, /there is no pod or workload nobody in namespace shop \(not-found\)/)
     assert.match((await explain('shop', 'ingress/web')).stderr, /target-unknown/)
   })
 
-  test('a guard that is silent, a broker that is not ready, and a node without a guard', async () => {
+  test('names a silent guard, a broker that is not ready, and a node without a guard', async () => {
     const guard = await cluster.guard()
     cluster.pods.kill(guard, 'firewall', 'SIGSTOP')
     await fails('shop', 'orders', 'node', 'guard-silent', /its rules stay, but are no longer checked/)
@@ -296,7 +296,7 @@ describe('explain', needsNamespaces(), () => {
     await fails('shop', 'orders', 'node', 'guard-missing', /has no node guard/)
   })
 
-  test('an identity that was changed behind the API server’s back', async () => {
+  test('says that the identity of a pod was changed while the webhooks and policies were missing', async () => {
     for (const kind of ['validatingwebhookconfigurations', 'validatingadmissionpolicybindings'])
       for (const { metadata } of (await cluster.kube.list(kind)).items)
         if (metadata.name?.startsWith('pod2iam')) await cluster.kube.delete(kind, metadata.name)
@@ -307,8 +307,8 @@ describe('explain', needsNamespaces(), () => {
   })
 })
 
-describe('explain where nothing is refused yet, and gates insist', needsNamespaces(), () => {
-  test('the gate, or without one the sidecar, says that the real metadata service answered', async () => {
+describe('explain where the guard only audits and the gate enforces', needsNamespaces(), () => {
+  test('says from the gate, or without one from the sidecar, that the real metadata service answered', async () => {
     const cluster = await createCluster({
       injectorArgs: [`--base-role-arn=${BASE}`],
       firewallArgs: ['--mode=audit', '--poll-interval=1s'],

@@ -1,9 +1,9 @@
-/** `explain` as tests ask it: which step fails, with which code, in words and as JSON. */
+/** `explain` for tests: which step fails, with which code, as text and as JSON. */
 import assert from 'node:assert/strict'
 import { until } from '../support/until.ts'
 import { type Ran, run, widest } from './support.ts'
 
-export type Explained = {
+type Explained = {
   readonly failed: { step: string; code: string; detail: string; remedy: string } | null
   readonly steps: readonly { id: string; state: string; code?: string; detail: string }[]
 }
@@ -11,19 +11,19 @@ export type Explained = {
 export type Explaining = {
   readonly explain: (namespace: string, target: string, ...args: string[]) => Promise<Ran>
   readonly explained: (namespace: string, target: string) => Promise<Explained>
-  /** Waits until that step fails with that code, then asks for the same in words: what the kubelet reports comes by and by. */
+  /** Waits until that step fails with that code, since the kubelet reports with a delay, and then checks the same as text. */
   readonly fails: (
     namespace: string,
     target: string,
     step: string,
     code: string,
     said: RegExp,
-    /** Brings about what is over before it is asked for a second time, so that it is asked for as JSON alone. */
+    /** Causes the state again if it is over too soon; then only the JSON is checked. */
     again?: (isWell: boolean) => void,
   ) => Promise<void>
 }
 
-/** @param kubeconfig a file, or what gives it once it is there */
+/** @param kubeconfig a file, or a function that returns it once it exists */
 export function explaining(kubeconfig: string | (() => string)): Explaining {
   const config = () => (typeof kubeconfig === 'string' ? kubeconfig : kubeconfig())
   const explain: Explaining['explain'] = (namespace, target, ...args) =>
@@ -45,7 +45,7 @@ export function explaining(kubeconfig: string | (() => string)): Explaining {
       assert.notEqual(last.remedy, '')
       if (again !== undefined) return true
       const text = await explain(namespace, target)
-      // A state that lasts for seconds may be over by now.
+      // A state that lasts only seconds may be over by now.
       if (!new RegExp(`: ${code}\n  → \\w`).test(text.stdout)) return false
       assert.equal(text.code, 1)
       assert.ok(widest(text.stdout) <= 80, `a line has ${widest(text.stdout)} columns`)

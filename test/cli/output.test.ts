@@ -1,14 +1,14 @@
-/** Tables: what is left out of them, and what is wrapped. */
+/** Tables: what is left out, and what is wrapped. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { plainly } from '../../cli/output/paint.ts'
+import { noPaint } from '../../cli/output/paint.ts'
 import { withoutCommonDomain, withoutCommonStart } from '../../cli/output/shorten.ts'
 import { table } from '../../cli/output/table.ts'
 import { widest } from './support.ts'
 
-const page = { width: 80, paint: plainly }
+const page = { width: 80, paint: noPaint }
 
-test('a table of any content is no wider than the page, and loses none of it', () => {
+test('a table of any content fits the width of the page without losing any of it', () => {
   const rows = Array.from({ length: 20 }, (_, row) =>
     ['arn:aws:iam::111111111111:role/'.repeat(row % 4), 'word '.repeat(row), 'x'.repeat(row * 7), '1'].map(
       (one) => one.trim(),
@@ -21,11 +21,11 @@ test('a table of any content is no wider than the page, and loses none of it', (
   assert.doesNotMatch(text, / \n/)
 })
 
-test('what is short stays on one line', () => {
+test('a short row stays on one line', () => {
   assert.equal(table(['A', 'B'], [['1', 'two']], page), 'A  B\n1  two\n')
 })
 
-test('roles of one account are shown without its ARN, those of several with it', () => {
+test('role ARNs are shortened to names if all are of one account', () => {
   const [one, other] = ['arn:aws:iam::111111111111:role/', 'arn:aws:iam::222222222222:role/']
   assert.deepEqual(withoutCommonStart([`${one}a`, `${one}path/b`], ':role/'), {
     texts: ['a', 'path/b'],
@@ -36,7 +36,7 @@ test('roles of one account are shown without its ARN, those of several with it',
   assert.equal(withoutCommonStart([], ':role/').common, '')
 })
 
-test('nodes of one domain are shown by their first label, where that tells them apart', () => {
+test('nodes of one domain are shown by their first label if these are distinct', () => {
   assert.deepEqual(withoutCommonDomain(['ip-1.internal', 'ip-2.internal']), ['ip-1', 'ip-2'])
   for (const names of [
     ['ip-1.one', 'ip-2.two'],

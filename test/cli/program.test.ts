@@ -1,4 +1,4 @@
-/** What holds for every command: options, exit codes, refusals. */
+/** What applies to every command: options, exit codes, errors. */
 import assert from 'node:assert/strict'
 import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,7 +8,7 @@ import { VERSION } from '../../common/version.ts'
 import { freePort } from '../support/free-port.ts'
 import { run, widest } from './support.ts'
 
-test('--help fits 80 columns and leads a person with a stuck pod to explain', async () => {
+test('--help fits 80 columns and recommends explain for a stuck pod', async () => {
   const { code, stdout, stderr } = await run(['--help'])
   assert.deepEqual([code, stderr], [0, ''])
   assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
@@ -37,20 +37,16 @@ for (const [what, args, said] of [
   ['nothing', [], /Usage: pod2iam/],
   ['an unknown command', ['explode'], /unknown command 'explode'/],
   ['an unknown option', ['explain', '--all'], /unknown option '--all'/],
-  [
-    'a form of output that there is not',
-    ['explain', 'x', '-o', 'xml'],
-    /Allowed choices are table, json, yaml/,
-  ],
+  ['an unknown output format', ['explain', 'x', '-o', 'xml'], /Allowed choices are table, json, yaml/],
   ['neither pod nor file', ['explain'], /there is nothing to explain \(usage\)\n→ pod2iam explain POD/],
 ] as const)
-  test(`${what} on the command line is exit code 2, with the remedy`, async () => {
+  test(`${what} on the command line causes exit code 2 and a remedy`, async () => {
     const { code, stdout, stderr } = await run(args)
     assert.deepEqual([code, stdout], [2, ''])
     assert.match(stderr, said)
   })
 
-test('without a kubeconfig it says how to name one', async () => {
+test('the program says how to name a kubeconfig if there is none', async () => {
   const { code, stderr } = await run(['explain', 'pod'])
   assert.equal(code, 2)
   assert.match(
@@ -59,7 +55,7 @@ test('without a kubeconfig it says how to name one', async () => {
   )
 })
 
-test('a kubeconfig that is no YAML is named', async () => {
+test('a kubeconfig that is no YAML causes exit code 2', async () => {
   const file = join(tmpdir(), `pod2iam-cli-${process.pid}.yaml`)
   await writeFile(file, '{ not: [yaml')
   const { code, stderr } = await run(['--kubeconfig', file, 'explain', 'pod'])
@@ -67,7 +63,7 @@ test('a kubeconfig that is no YAML is named', async () => {
   assert.match(stderr, /kubeconfig-unreadable/)
 })
 
-test('an API server that does not answer is exit code 2, with its address', async () => {
+test('an API server that does not answer causes exit code 2 and is named with its address', async () => {
   const file = join(tmpdir(), `pod2iam-cli-away-${process.pid}.yaml`)
   const server = `https://127.0.0.1:${await freePort()}`
   await writeFile(

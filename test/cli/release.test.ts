@@ -1,4 +1,4 @@
-/** The program as people get it: by npm without a checkout, as one executable, through krew. */
+/** The program as users install it: with npm without a checkout, as one executable, through krew. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
@@ -33,7 +33,7 @@ before(async () => {
 after(() => rm(directory, { recursive: true, force: true }))
 
 const release = (...args: string[]) => runCommand([NODE, RELEASE, ...args])
-/** The refusal of a role that the namespace does not list: all of the decision is there. */
+/** Expects the refusal of a role that the namespace does not list, which shows that the whole decision is included. */
 const explains = [
   'explain',
   '-f',
@@ -41,7 +41,7 @@ const explains = [
   '--injector-flag=--base-role-arn=arn:aws:iam::111111111111:role/',
 ]
 
-async function isWhole(command: readonly string[], name = 'pod2iam') {
+async function isComplete(command: readonly string[], name = 'pod2iam') {
   const version = await runCommand([...command, '--version'])
   assert.deepEqual([version.code, version.stdout], [0, `${VERSION}\n`], version.stderr)
   const explained = await runCommand([...command, ...explains], { cwd: directory })
@@ -49,7 +49,7 @@ async function isWhole(command: readonly string[], name = 'pod2iam') {
   assert.match(explained.stdout, /role allowed: role-not-allowed/)
   const help = await runCommand([...command, '--help'])
   assert.match(help.stdout, new RegExp(`^Usage: ${name} \\[options\\]`))
-  // The Kubernetes client is loaded, and finds no cluster.
+  // This loads the Kubernetes client, which finds no cluster.
   const away = await runCommand([...command, '--kubeconfig', join(directory, 'none'), 'status'])
   assert.match(away.stderr, /kubeconfig-missing/)
 }
@@ -78,18 +78,18 @@ test('the packed tarball runs in an empty folder, without a registry', async () 
     ['pod2iam'],
   )
   const bin = join(empty, 'node_modules/.bin')
-  await isWhole([NODE, join(bin, 'pod2iam')])
-  await isWhole([NODE, join(bin, 'kubectl-pod2iam')], 'kubectl pod2iam')
-  // As npx runs it: the file itself, by the Node that is found first.
+  await isComplete([NODE, join(bin, 'pod2iam')])
+  await isComplete([NODE, join(bin, 'kubectl-pod2iam')], 'kubectl pod2iam')
+  // As npx runs it: the file itself, with the first Node in the path.
   const path = { PATH: `${join(NODE, '..')}:${process.env.PATH}`, ...env }
   const npx = await runCommand(['npx', '--offline', 'pod2iam', '--version'], { cwd: empty, env: path })
   assert.deepEqual([npx.code, npx.stdout], [0, `${VERSION}\n`], npx.stderr)
 })
 
-test('in a checkout the bundle is the program, also by the name that makes it a plugin of kubectl', async () => {
+test('the bundle of a checkout is the program, also under its name as a kubectl plugin', async () => {
   const plugin = join(directory, 'kubectl-pod2iam')
   await symlink(PROGRAM, plugin)
-  await isWhole([NODE, plugin], 'kubectl pod2iam')
+  await isComplete([NODE, plugin], 'kubectl pod2iam')
 })
 
 describe('one executable', { skip: process.platform === 'linux' ? undefined : 'made on Linux here' }, () => {
@@ -100,7 +100,7 @@ describe('one executable', { skip: process.platform === 'linux' ? undefined : 'm
     const unpacked = await mkdtemp(join(directory, 'unpacked-'))
     assert.equal((await runCommand(['tar', '-xzf', archive, '-C', unpacked])).code, 0)
     assert.deepEqual((await readdir(unpacked)).sort(), ['LICENSE', 'kubectl-pod2iam'])
-    await isWhole([join(unpacked, 'kubectl-pod2iam')], 'kubectl pod2iam')
+    await isComplete([join(unpacked, 'kubectl-pod2iam')], 'kubectl pod2iam')
 
     const url = 'https://example.com/owner/pod2iam/releases/download/v1'
     const manifest = await release('krew', directory, url)
@@ -120,6 +120,6 @@ describe('one executable', { skip: process.platform === 'linux' ? undefined : 'm
         .update(await readFile(archive))
         .digest('hex'),
     )
-    assert.ok(spec.shortDescription.length <= 50, 'krew takes fifty characters')
+    assert.ok(spec.shortDescription.length <= 50, 'krew allows fifty characters')
   })
 })

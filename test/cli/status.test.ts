@@ -50,7 +50,7 @@ describe('status and who', needsNamespaces(), () => {
 
   const cli = (...args: string[]) => run(['--kubeconfig', kubeconfig, ...args])
 
-  test('status: the node’s block and broker by its guard’s own word, within 80 columns', async () => {
+  test('status shows the block and the broker of a node as its guard reports them, within 80 columns', async () => {
     const { code, stdout, stderr } = await cli('status')
     assert.deepEqual([code, stderr], [0, ''], stdout)
     assert.match(stdout, /^NODE +BLOCK +BROKER +REFUSED +REPAIRS +VERSION\n/)
@@ -62,7 +62,7 @@ describe('status and who', needsNamespaces(), () => {
     assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
   })
 
-  test('status -o json has what `firewall status --json` has', async () => {
+  test('status -o json contains what `firewall status --json` prints', async () => {
     const { nodes, refused } = JSON.parse((await cli('status', '-o', 'json')).stdout)
     const guard = await cluster.guard()
     const own = JSON.parse(
@@ -85,7 +85,7 @@ describe('status and who', needsNamespaces(), () => {
     )
   })
 
-  test('status counts what the node refuses', async () => {
+  test('status counts the requests that the node refuses', async () => {
     const refusedNow = async () =>
       parse((await cli('status', '-o', 'yaml')).stdout).nodes[0].refusedPackets as number
     const before = await refusedNow()
@@ -94,7 +94,7 @@ describe('status and who', needsNamespaces(), () => {
     while ((await refusedNow()) <= before) assert.ok(Date.now() < deadline, 'the guard counts it')
   })
 
-  test('who may not enter the guard is shown what its probes say, and that this is less', async () => {
+  test('status shows the result of the guard’s probes to a user who may not enter it, and says that this is less', async () => {
     const rules = [{ apiGroups: [''], resources: ['pods', 'nodes'], verbs: ['get', 'list'] }]
     const token = await userWith(cluster.kube, 'no-exec', rules)
     const config = await door.kubeconfig({ token })
@@ -107,7 +107,7 @@ describe('status and who', needsNamespaces(), () => {
     assert.equal(code, 2)
   })
 
-  test('a rule that kube2iam left is told of, with the command that removes it', async () => {
+  test('status names a rule that kube2iam left, with the command that removes it', async () => {
     const rule = '-d 169.254.169.254/32 -p tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181'
     const iptables = (what: string) =>
       cluster.exec('node', ['iptables-nft', '-t', 'nat', what, 'PREROUTING', ...rule.split(' ')])
@@ -128,7 +128,7 @@ describe('status and who', needsNamespaces(), () => {
     assert.deepEqual(JSON.parse((await cli('status', '-o', 'json')).stdout).nodes[0].leftovers, [])
   })
 
-  test('a node that no guard runs on is named', async () => {
+  test('status names a node without a guard', async () => {
     await cluster.kube.create({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'bare' } })
     try {
       const { code, stdout } = await cli('status')
@@ -171,7 +171,7 @@ describe('status and who', needsNamespaces(), () => {
     assert.ok(code === 0 || code === 1, `exit code ${code}`)
   })
 
-  test('who: every pod with a sidecar, its role, where it comes from, and its session', async () => {
+  test('who shows every pod with a sidecar, its role, the source of the role, and its session', async () => {
     const { code, stdout } = await cli('who', '-o', 'json')
     assert.equal(code, 0)
     const { pods } = JSON.parse(stdout)
@@ -198,7 +198,7 @@ describe('status and who', needsNamespaces(), () => {
     assert.ok(widest(text.stdout) <= 80, `a line has ${widest(text.stdout)} columns`)
   })
 
-  test('who POD: when its credentials expire, as its sidecar says, and its session is STS’s', async () => {
+  test('who POD shows when its credentials expire, as its sidecar says, and the session that STS knows', async () => {
     const { code, stdout } = await cli('-n', 'shop', 'who', 'orders', '-o', 'json')
     assert.equal(code, 0)
     const [{ expires, ready, session }] = JSON.parse(stdout).pods
@@ -209,7 +209,7 @@ describe('status and who', needsNamespaces(), () => {
     assert.ok(Math.abs(Date.parse(expires) - own.expiresAt) < 60_000, `${expires}, STS: ${own.expiresAt}`)
   })
 
-  test('who of a namespace, and of a role', async () => {
+  test('who can be limited to a namespace and to a role', async () => {
     const names = async (...args: string[]) =>
       JSON.parse((await cli('who', '-o', 'json', ...args)).stdout)
         .pods.map(({ pod }: { pod: string }) => pod)
@@ -218,7 +218,7 @@ describe('status and who', needsNamespaces(), () => {
     assert.deepEqual(await names('--role', 'shop-o*'), ['named', 'narrowed', 'orders'])
   })
 
-  test('a pod without a sidecar is no holder: it says where to go on', async () => {
+  test('who refers to explain for a pod without a sidecar', async () => {
     const { code, stderr } = await cli('-n', 'shop', 'who', 'plain')
     assert.equal(code, 2)
     assert.match(
@@ -227,7 +227,7 @@ describe('status and who', needsNamespaces(), () => {
     )
   })
 
-  test('a role that the namespace lost is told, with exit code 1', async () => {
+  test('who reports a role that the namespace does not allow any more, with exit code 1', async () => {
     await cluster.kube.patch('namespaces', 'all', undefined, {
       metadata: { annotations: { 'iam.amazonaws.com/allowed-roles': '["other"]' } },
     })

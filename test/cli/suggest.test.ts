@@ -1,4 +1,4 @@
-/** `audit --suggest`: what the annotations of today need. Also run beside a real API server (test/sandbox/real/cli.test.ts). */
+/** `audit --suggest`: what the present annotations need. This also runs with a real API server (test/sandbox/real/cli.test.ts). */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { createLoopbackSandbox, type LoopbackSandbox } from '../sandbox/index.ts'
@@ -80,7 +80,7 @@ describe('audit --suggest', () => {
   const cli = (...args: string[]) => run(['--kubeconfig', kubeconfig, 'audit', '--suggest', ...args])
   const LABEL = 'pod2iam.dev/injection=enabled'
 
-  test('every namespace’s roles, what it allows today, and the commands that are missing', async () => {
+  test('lists the roles of every namespace, what it allows today, and the missing commands', async () => {
     const { code, stdout } = await cli('-o', 'json', '--base-role-arn', 'arn:aws:iam::111111111111:role/')
     assert.equal(code, 1)
     const { namespaces } = JSON.parse(stdout)
@@ -114,7 +114,7 @@ describe('audit --suggest', () => {
     assert.match(notes, /Deployment\/other cannot work with role "it's"/)
   })
 
-  test('as text: a table within 80 columns, and commands that a shell takes as they are', async () => {
+  test('prints a table within 80 columns, and commands that a shell accepts as they are', async () => {
     const { stdout } = await cli('--base-role-arn', 'arn:aws:iam::111111111111:role/')
     const [head = ''] = stdout.split('To make all of it work:')
     assert.ok(widest(head) <= 80)
@@ -128,7 +128,7 @@ describe('audit --suggest', () => {
     )
   })
 
-  test('without a base role ARN, what a name means under an ARN’s pattern is not known', async () => {
+  test('judges a role name by a permitted pattern even without a base role ARN', async () => {
     const { namespaces } = JSON.parse((await cli('-o', 'json')).stdout)
     const kiams = namespaces.find((one: { namespace: string }) => one.namespace === 'kiams')
     assert.deepEqual(
@@ -137,7 +137,7 @@ describe('audit --suggest', () => {
     )
   })
 
-  test('what was suggested, done, leaves nothing to suggest but what no command does', async () => {
+  test('suggests no further command when its commands have been run', async () => {
     const run = JSON.parse(
       (await cli('-o', 'json', '--base-role-arn', 'arn:aws:iam::111111111111:role/')).stdout,
     )
@@ -162,7 +162,7 @@ describe('audit --suggest', () => {
     )
   })
 
-  test('a key of one’s own', async () => {
+  test('works with another role key', async () => {
     await create(deployment('bare', 'own', { 'example.com/role': 'own' }))
     const { namespaces } = JSON.parse((await cli('-o', 'json', '--role-key', 'example.com/role')).stdout)
     assert.deepEqual(

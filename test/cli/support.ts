@@ -1,4 +1,4 @@
-/** The program as an operator has it: the built bundle, as a process, with a kubeconfig of the sandbox. */
+/** The program as operators run it: the built bundle, as a process, with a kubeconfig of the sandbox. */
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -20,7 +20,7 @@ export type RunOptions = {
   readonly cwd?: string
 }
 
-/** Runs it to its end, without any environment of ours. */
+/** Runs it to its end, without the environment of the tests. */
 export function run(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   return runCommand([process.execPath, PROGRAM, ...args], options)
 }
@@ -51,11 +51,11 @@ export function runCommand(
   })
 }
 
-/** The widest line, in columns. */
+/** The width of the widest line, in columns. */
 export const widest = (text: string) => Math.max(...text.split('\n').map((line) => [...line].length))
 
 export type Door = {
-  /** A kubeconfig in YAML; for the admin unless a token is given, for this API server unless another one is. */
+  /** A kubeconfig in YAML, by default for the admin and for this API server. */
   readonly kubeconfig: (options?: {
     token?: string
     namespace?: string
@@ -65,13 +65,13 @@ export type Door = {
   readonly close: () => Promise<void>
 }
 
-/** The API server at a port of this machine's loopback: it listens in a network namespace of its own. */
+/** Makes the API server available at a port of this machine's loopback, since it listens in its own network namespace. */
 export async function openDoor(api: ApiServer): Promise<Door> {
   const directory = await mkdtemp(join(tmpdir(), 'pod2iam-cli-'))
   const socket = join(api.directory, API_SOCKET)
   const tcp = new URL(api.url())
   const server = createServer((near) => {
-    // A real API server has one only where it is in a network namespace of its own.
+    // A real API server has this socket only if it is in its own network namespace.
     const far = existsSync(socket) ? connect(socket) : connect(Number(tcp.port), tcp.hostname)
     near.pipe(far).pipe(near)
     near.on('error', () => far.destroy()).on('close', () => far.destroy())
@@ -115,7 +115,7 @@ export async function openDoor(api: ApiServer): Promise<Door> {
   }
 }
 
-/** A service account with these rights in the whole cluster, or in one namespace; its token. */
+/** Creates a service account with these rights in the whole cluster or in one namespace, and returns its token. */
 export async function userWith(
   kube: KubeClient,
   name: string,

@@ -9,7 +9,7 @@ import { nodeStatement, rolesInUse } from '../../cli/trust/roles.ts'
 import { createLoopbackSandbox, type LoopbackSandbox } from '../sandbox/index.ts'
 import { type Door, openDoor, run, widest } from './support.ts'
 
-/** A key of its own: a real API server is shared, and other suites leave theirs. */
+/** A key that only this file uses: a real API server is shared, and other suites leave objects with theirs. */
 const ROLE = 'trust.example/role'
 const NODE = 'arn:aws:iam::111111111111:role/nodes'
 const BASE = 'arn:aws:iam::111111111111:role/'
@@ -28,7 +28,7 @@ const deployment = (namespace: string, name: string, annotations: object) => ({
   },
 })
 
-/** IAM's query API as far as it is asked here: answers recorded from its documentation. */
+/** The part of IAM's query API that is used here; the answers are copied from its documentation. */
 async function startIam(roles: Record<string, object>, denied: readonly string[]) {
   const asked: string[] = []
   const server: Server = createServer(async (request, response) => {
@@ -108,7 +108,7 @@ describe('trust', () => {
   const cli = (args: readonly string[], env: Record<string, string> = {}) =>
     run([...trust, '--node-role', NODE, '--base-role-arn', BASE, ...args], { env })
 
-  test('the statement that each role needs, who uses it, and no external id’s value', async () => {
+  test('prints the statement that each role needs and the pods that use it, but no external id', async () => {
     const { code, stdout } = await cli(['-o', 'json'])
     assert.equal(code, 0)
     assert.doesNotMatch(stdout, /half-a-secret/)
@@ -139,7 +139,7 @@ describe('trust', () => {
     ])
   })
 
-  test('a role that pods assume by web identity need not trust the node role, and is named apart', async () => {
+  test('lists separately the roles that pods assume by web identity, which need not trust the node role', async () => {
     const { roles, byWebIdentity, policy } = JSON.parse((await cli(['-o', 'json'])).stdout)
     assert.deepEqual(byWebIdentity, [`${BASE}ledger`])
     assert.doesNotMatch(JSON.stringify([roles, policy]), /ledger/)
@@ -148,14 +148,14 @@ describe('trust', () => {
     assert.ok(widest(stdout) <= 80, `a line has ${widest(stdout)} columns`)
   })
 
-  test('--by-namespace trusts the sessions of its namespaces alone', async () => {
+  test('--by-namespace trusts only the sessions of the role’s namespaces', async () => {
     const { roles } = JSON.parse((await cli(['-o', 'json', '--by-namespace'])).stdout)
     assert.deepEqual(roles[0].statement.Condition, {
       StringLike: { 'sts:RoleSessionName': ['default.*', 'shop.*'] },
     })
   })
 
-  test('as text: within 80 columns', async () => {
+  test('prints text within 80 columns', async () => {
     const { code, stdout } = await cli([])
     assert.equal(code, 0)
     assert.match(stdout, /^ROLE +USED BY\n/)
@@ -165,7 +165,7 @@ describe('trust', () => {
     assert.match(nobody.stdout.replace(/\s+/g, ' '), /Some roles are bare names/)
   })
 
-  test('--form cloudformation is a template with every role and the node’s policy', async () => {
+  test('--form cloudformation prints a template with every role and the node’s policy', async () => {
     const { stdout } = await cli(['--form', 'cloudformation'])
     const { Resources } = parse(stdout)
     assert.deepEqual(Resources.Pod2iamNodePolicy.Properties.RoleName, 'nodes')
@@ -177,7 +177,7 @@ describe('trust', () => {
     assert.equal(team.Properties.AssumeRolePolicyDocument.Statement[0].Principal.AWS, NODE)
   })
 
-  test('--form terraform has a policy document for each role', async () => {
+  test('--form terraform prints a policy document for each role', async () => {
     const { stdout } = await cli(['--form', 'terraform'])
     for (const name of ['pod2iam', 'trust_111111111111_orders', 'trust_222222222222_partner'])
       assert.match(stdout, new RegExp(`^data "aws_iam_policy_document" "${name}" \\{$`, 'm'))
@@ -186,13 +186,13 @@ describe('trust', () => {
     assert.equal(stdout.split('{').length, stdout.split('}').length)
   })
 
-  test('--form json is a document by principal', async () => {
+  test('--form json prints a document for each principal', async () => {
     const documents = JSON.parse((await cli(['--form', 'json'])).stdout)
     assert.equal(documents[`${BASE}orders`].trustPolicy.Version, '2012-10-17')
     assert.equal(documents[NODE].policy.Statement[0].Action, 'sts:AssumeRole')
   })
 
-  test('--check says which of them AWS has, and asks for no session', async () => {
+  test('--check says which of the statements AWS has, without creating a session', async () => {
     const lets = (principal: string, more: object = {}) => ({
       Statement: [{ Effect: 'Allow', Principal: { AWS: principal }, Action: 'sts:AssumeRole', ...more }],
     })
@@ -219,9 +219,9 @@ describe('trust', () => {
         ),
         [
           ['orders', 'yes', false],
-          // IAM names it without its path.
+          // IAM returns this name without its path.
           ['default', 'missing', true],
-          // Another account's.
+          // This role belongs to another account.
           ['partner', 'not-seen', true],
         ],
       )
@@ -231,7 +231,7 @@ describe('trust', () => {
     }
   })
 
-  test('--check tells apart who is let in, under a condition, or not at all', async () => {
+  test('--check distinguishes roles that trust the node role, do so under a condition, or not at all', async () => {
     const statement = (more: object) => ({
       Statement: { Effect: 'Allow', Action: ['sts:AssumeRole', 'sts:TagSession'], ...more },
     })
@@ -259,7 +259,7 @@ describe('trust', () => {
     }
   })
 
-  test('a source identity and tags of the operator’s own need their actions, in each statement and in AWS', async () => {
+  test('a source identity and the operator’s tags need their actions in each statement and in AWS', async () => {
     const settings = {
       ...{ caller: NODE, base: BASE, byNamespace: false, defaultRole: undefined },
       broker: {
@@ -295,7 +295,7 @@ describe('trust', () => {
     }
   })
 
-  test('--check without credentials, and without the node’s role, says what is missing', async () => {
+  test('--check says what is missing without credentials or without the node role', async () => {
     const none = await cli(['--check'], { AWS_EC2_METADATA_DISABLED: 'true' })
     assert.equal(none.code, 2)
     assert.match(none.stderr, /no-aws-credentials/)

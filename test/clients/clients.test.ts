@@ -1,6 +1,6 @@
 /**
- * Programs written by others in front of the built sidecar, each in a network namespace of its own, in every mode of the
- * metadata service: what came of it is what docs/clients.md says. `UPDATE_GOLDEN=1` writes it there.
+ * Programs of others that use the built sidecar, each in its own network namespace, in every mode of the metadata service: the
+ * results must be those in docs/clients.md. `UPDATE_GOLDEN=1` writes them there.
  */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
@@ -37,7 +37,7 @@ describe('clients of the metadata service', needs, () => {
   })
   after(() => {
     workshop?.remove()
-    // Rows of those that are absent here stay as they are.
+    // The rows of clients that are not installed here are unchanged.
     if (IS_UPDATE)
       writeTable(
         new Map(Object.keys(PROGRAMS).map((name) => [name, rows.get(name) ?? documented.get(name) ?? []])),
@@ -45,7 +45,7 @@ describe('clients of the metadata service', needs, () => {
   })
 
   for (const [name, program] of Object.entries(PROGRAMS))
-    test(`${name} gets what docs/clients.md says`, program.needs, async () => {
+    test(`${name} behaves as docs/clients.md says`, program.needs, async () => {
       const all = {} as All
       let row: Row = []
       for (let tried = 0; tried < TRIES; tried++) {
@@ -63,7 +63,7 @@ describe('clients of the metadata service', needs, () => {
       if (!IS_UPDATE) assert.deepEqual(row, documented.get(name), JSON.stringify(all, undefined, 1))
     })
 
-  /** What a crowded machine may have come to: clients give up, or fall back to IMDSv1, when an answer takes a second. */
+  /** Whether a busy machine may have caused the result: clients give up, or fall back to IMDSv1, when an answer takes a second. */
   const isDoubtful = (last: All[ModeName] | undefined, mode: ModeName) =>
     last === undefined || last.outcome !== (mode === 'v1' || mode === 'container' ? mode : 'v2')
 
@@ -83,7 +83,7 @@ describe('clients of the metadata service', needs, () => {
     return Object.fromEntries(judged)
   }
 
-  test('the table has a row for each, and no other', () => {
+  test('the table in docs/clients.md has exactly one row for each client', () => {
     if (!IS_UPDATE) assert.deepEqual([...documented.keys()], Object.keys(PROGRAMS))
   })
 })
@@ -95,7 +95,7 @@ function rowOf({ version, from }: Program, all: All): Row {
   return [number, ...outcomes, ...proxyCells(all), from]
 }
 
-/** What every pod has that uses an SDK. */
+/** The environment of every pod that uses an SDK. */
 function clientEnv(home: string): Record<string, string> {
   return {
     PATH: process.env.PATH ?? '',

@@ -1,6 +1,6 @@
 /**
- * Runs inside a network and a mount namespace of its own: two sidecars, a stand-in for the broker and one for AWS, and one
- * client in each of the modes named. Prints what came of it as one line of JSON.
+ * Runs in its own network and mount namespace: two sidecars, a stand-in for the broker and one for AWS, and one client in each of
+ * the given modes. It prints the results as one line of JSON.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -23,18 +23,18 @@ import { MODES, MOUNT_POINT, type Mode, type ModeName, SECRET, STAND_IN } from '
 import { startStandIn } from './stand-in.ts'
 
 export type Seen = {
-  /** What it says that it found, with a value for each name. */
-  readonly told: Readonly<Record<string, string>>
-  /** Access keys by which it signed. */
+  /** The values that the client printed, by name. */
+  readonly printed: Readonly<Record<string, string>>
+  /** The access keys with which it signed requests. */
   readonly signed: readonly string[]
-  /** How it asked for what it was given. */
+  /** The versions of IMDS with which it got an answer, or `container`. */
   readonly imds: readonly string[]
   readonly proxied: boolean
-  /** What it wrote, for people to see why. */
+  /** Its output, which explains a failure. */
   readonly output: string
 }
 
-/** With all that OpenTelemetry's detectors need. */
+/** The document has everything that OpenTelemetry's detectors need. */
 const IDENTITY_DOCUMENT = JSON.stringify({
   accountId: '111111111111',
   availabilityZone: 'eu-west-1b',
@@ -43,7 +43,7 @@ const IDENTITY_DOCUMENT = JSON.stringify({
   region: 'eu-west-1',
 })
 
-/** Longer than any client tries. */
+/** This is longer than any client tries. */
 const RUN_MS = 60_000
 
 const [, , directory = '', bundle = '', tokenFile = '', given = ''] = process.argv
@@ -94,7 +94,7 @@ async function run(mode: Mode): Promise<Seen> {
   const output = await runClient(mode, () => standIn.signed.length > signed)
   await logsOf(sidecar)
   return {
-    told: lastJson(output),
+    printed: lastJson(output),
     signed: [...new Set(standIn.signed.slice(signed))],
     imds: served(sidecar, logged),
     proxied: standIn.proxied.length > proxied,
@@ -102,7 +102,7 @@ async function run(mode: Mode): Promise<Seen> {
   }
 }
 
-/** What it writes until it ends, or has signed a request. */
+/** Runs the client until it ends or has signed a request, and returns its output. */
 async function runClient(mode: Mode, hasSigned: () => boolean): Promise<string> {
   const [command, ...args] = argv.map(inPlace)
   const child = spawn(command ?? '', args, {
@@ -115,13 +115,13 @@ async function runClient(mode: Mode, hasSigned: () => boolean): Promise<string> 
   const deadline = Date.now() + RUN_MS
   while (!(await Promise.race([closed, sleep(20, false)]))) {
     if (Date.now() > deadline) endGroup(child, 'SIGKILL')
-    // That proves it. A file system that is mounted does not end by itself.
+    // A signed request is proof enough. A mounted file system does not end by itself.
     else if (hasSigned()) endGroup(child, 'SIGTERM')
   }
   return (await written).join('')
 }
 
-/** Ends a client and what it has started: some are scripts. */
+/** Ends a client and its child processes, since some clients are scripts. */
 function endGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   if (pid === undefined) return
   try {
@@ -138,14 +138,14 @@ function inPlace(text: string): string {
     .replace(SECRET, secretOf(SIDECAR_PORT))
 }
 
-/** Waits until all that the sidecar has logged so far is here. */
+/** Waits until everything that the sidecar has logged so far has been received. */
 async function logsOf({ port, logs }: SidecarProcess): Promise<void> {
   const path = `/latest/seen/${++asked}`
   await (await fetch(`http://127.0.0.1:${port}${path}`)).text()
   await until('the sidecar has logged it', () => logs.some((line) => line.path === path))
 }
 
-/** Versions of IMDS by which something was given, and `container` for container credentials. */
+/** The versions of IMDS with which the sidecar gave an answer, and `container` for container credentials. */
 function served({ logs }: SidecarProcess, since: number): string[] {
   const given = logs
     .slice(since)

@@ -1,19 +1,19 @@
-/** The ways in which a pod's metadata service can be there for a client. */
+/** The ways in which a client can reach the metadata service of its pod. */
 import { hostPort, SIDECAR_PORT } from '../../common/addresses.ts'
 import { CONTAINER_ENV } from '../../injector/pod/endpoint.ts'
 
 export type Mode = {
-  /** Which of the two sidecars answers: the one that allows IMDSv1 or the one that demands a token. */
+  /** Which of the two sidecars answers: the one that allows IMDSv1 or the one that requires a token. */
   readonly tokens: 'optional' | 'required'
-  /** Metadata addresses that lead there; to the others nobody answers. */
+  /** The metadata addresses that lead to the sidecar; requests to the others are refused. */
   readonly redirected: readonly ('v4' | 'v6')[]
-  /** Requests for a session token are dropped, as an instance's hop limit does with the answer. */
+  /** Whether requests for a session token are dropped, as an instance's hop limit does with the answers. */
   readonly tokensCut?: boolean
   readonly env?: Readonly<Record<string, string>>
 }
 
 const BOTH = ['v4', 'v6'] as const
-/** In arguments and variables: the stand-in's URL, an empty directory, and the secret of the container credentials. */
+/** Placeholders in arguments and variables: the stand-in's URL, an empty directory, and the secret of the container credentials. */
 export const [STAND_IN, MOUNT_POINT, SECRET] = ['{stand-in}', '{mount-point}', '{secret}']
 const OPTIONAL: Mode = { tokens: 'optional', redirected: BOTH }
 const ENDPOINT = { AWS_EC2_METADATA_SERVICE_ENDPOINT: `http://${hostPort('127.0.0.1', SIDECAR_PORT)}` }
@@ -23,7 +23,7 @@ const PROXY = { HTTP_PROXY: STAND_IN, http_proxy: STAND_IN }
 const except = (noProxy: string) => ({ ...PROXY, NO_PROXY: noProxy, no_proxy: noProxy })
 
 export const MODES = {
-  /** No SDK can be told to use IMDSv1; they fall back to it when their PUT does not get through. */
+  /** No SDK can be configured to use IMDSv1, but they fall back to it when their PUT fails. */
   v1: { ...OPTIONAL, tokensCut: true },
   optional: OPTIONAL,
   required: { tokens: 'required', redirected: BOTH },

@@ -1,4 +1,4 @@
-/** Programs written by others that ask a metadata service for credentials, and what shows that they got them. */
+/** Programs of others that ask a metadata service for credentials, and what proves that they got them. */
 import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
@@ -9,14 +9,14 @@ export type Program = {
   readonly argv: readonly string[]
   readonly needs: { readonly skip?: string }
   readonly version: () => string
-  /** An access key that it prints or signs with at the stand-in, or the instance's id. */
+  /** An access key that it prints or with which it signs a request to the stand-in, or the instance's id. */
   readonly proof: 'accessKeyId' | 'host.id'
-  /** Since when it does what the row says, where that is known from its change log or from AWS. */
+  /** The version since which it does what the row says, where that is known from its change log or from AWS. */
   readonly from: string
   readonly env?: Readonly<Record<string, string>>
 }
 
-/** By the client's name. */
+/** The programs by the name of the client. */
 export const PROGRAMS: Readonly<Record<string, Program>> = {
   'AWS CLI v1': program('whoami-cli', {
     version: () => askVersion(peer('aws')),
@@ -94,7 +94,7 @@ function program(
   }
 }
 
-/** One that a devDependency is for. */
+/** A script that uses a devDependency. */
 function script(path: string, dependency: string): Program {
   return {
     argv: [process.execPath, fileURLToPath(new URL(path, import.meta.url))],
@@ -109,7 +109,7 @@ function askVersion(command = '', ...args: string[]): string {
   return execFileSync(command, args.length > 0 ? args : ['--version'], { encoding: 'utf8', timeout: 90_000 })
 }
 
-/** From a file by which the peer is pinned. */
+/** Reads a version from the file that pins the peer. */
 function read(path: string, pattern: RegExp): string {
   return pattern.exec(readFileSync(fileURLToPath(new URL(path, import.meta.url)), 'utf8'))?.[1] ?? ''
 }

@@ -1,6 +1,6 @@
 /**
- * Takes the place of every service that clients go on to with their credentials, and of a proxy: it tells by which access
- * keys requests were signed, and whether it was asked to pass on a request for metadata.
+ * Replaces every service that clients use with their credentials, and a proxy: it records the access keys with which requests were
+ * signed, and the requests for metadata that it should forward.
  */
 import { createServer, type IncomingMessage } from 'node:http'
 import { text } from 'node:stream/consumers'
@@ -8,9 +8,9 @@ import { listening } from '../support/listening.ts'
 
 export type StandIn = {
   readonly url: string
-  /** Access keys of signed requests so far. */
+  /** The access keys of signed requests so far. */
   readonly signed: string[]
-  /** Targets of requests for metadata that a proxy should pass on. */
+  /** The targets of requests for metadata that a proxy should forward. */
   readonly proxied: string[]
   readonly close: () => void
 }
@@ -20,7 +20,7 @@ const IDENTITY = `<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/do
 </GetCallerIdentityResult><ResponseMetadata><RequestId>1</RequestId></ResponseMetadata></GetCallerIdentityResponse>`
 const BUCKETS = `<?xml version="1.0"?><ListAllMyBucketsResult><Owner><ID>1</ID></Owner><Buckets></Buckets></ListAllMyBucketsResult>`
 
-/** Where clients ask for metadata, also in mode `env`. */
+/** The addresses to which clients send requests for metadata, including that of mode `env`. */
 const IS_METADATA = /^http:\/\/(?:169\.254\.169\.254|\[fd00:ec2::254\]|127\.0\.0\.1:9169)/
 
 /** Starts it on 127.0.0.1. */
@@ -49,7 +49,7 @@ export async function startStandIn(): Promise<StandIn> {
   return { url: `http://127.0.0.1:${port}`, signed, proxied, close }
 }
 
-/** Of signature versions 4 and 2. */
+/** The access key in a signature of version 4 or 2. */
 function accessKey({ headers: { authorization = '' } }: IncomingMessage): string | undefined {
   return /Credential=([^/]+)\//.exec(authorization)?.[1] ?? /^AWS ([^:]+):/.exec(authorization)?.[1]
 }

@@ -8,10 +8,10 @@ const HEAD = [
   '|---|---|---|---|---|---|---|---|---|---|---|',
 ]
 
-/** The cells behind the client's name. */
+/** The cells after the name of the client. */
 export type Row = readonly string[]
 
-/** By the client's name. */
+/** The rows of the table by the name of the client. */
 export function readTable(): Map<string, Row> {
   const [, , block = ''] = BLOCK.exec(readFileSync(FILE, 'utf8')) ?? []
   const lines = block.split('\n').filter((line) => line.startsWith('| '))

@@ -4,7 +4,7 @@ import { type LivePod, podsOf } from './cluster-pods.ts'
 import type { Context } from './context.ts'
 import { LeftOut } from './promise.ts'
 
-export const GUARD_PODS = 'app.kubernetes.io/component=node-guard'
+const GUARD_PODS = 'app.kubernetes.io/component=node-guard'
 
 export type NodeObject = KubeObject & {
   readonly spec?: { readonly providerID?: string; readonly unschedulable?: boolean }

@@ -6,7 +6,7 @@ import { LABEL, namespaceOf, type Place, type Run } from './context.ts'
 export const PROGRAM_VARIABLE = 'CLUSTER_TEST_PROGRAM'
 export const ROLE = 'iam.amazonaws.com/role'
 export const ALLOWED = 'iam.amazonaws.com/allowed-roles'
-export const INJECTION = 'pod2iam.dev/injection'
+const INJECTION = 'pod2iam.dev/injection'
 
 export type Spec = Readonly<Record<string, unknown>>
 
@@ -89,7 +89,7 @@ export const WHERE_THE_GUARD_IS = {
 } as const
 
 /** A pod template: its app is named like the mode, and it is annotated when it has a role. */
-export function podTemplate(run: Run, { app, mode = 'idle', role, annotations, spec }: Workload) {
+function podTemplate(run: Run, { app, mode = 'idle', role, annotations, spec }: Workload) {
   return {
     metadata: {
       labels: labelsOf(run, app),

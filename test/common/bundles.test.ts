@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import { buildComponent } from '../../build.ts'
 
 for (const component of ['injector', 'kubeconfig'] as const)
-  test(`the ${component} has KubeConfig without the generated client, one byte a character, and no package’s comments`, async (t) => {
+  test(`the ${component}’s bundle has KubeConfig without the generated client, is pure ASCII, and has no comments of packages`, async (t) => {
     const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bundle-'))
     t.after(() => rm(directory, { recursive: true, force: true }))
     const file = join(directory, 'bundle.cjs')
@@ -15,13 +15,13 @@ for (const component of ['injector', 'kubeconfig'] as const)
     const source = await readFile(file, 'utf8')
     assert.match(source, /applyToHTTPSOptions/)
     assert.doesNotMatch(source, /class ObjectSerializer|CoreV1Api|class ProxyAgent|\/undici\//)
-    // One character that is not ASCII would give every other one two bytes in memory, too.
+    // A single character that is not ASCII would make Node keep two bytes for every character in memory.
     assert.equal(/[^\0-\x7f]/.exec(source)?.index, undefined)
-    // In js-yaml's `load`, which the bundle has.
+    // A comment of js-yaml's `load`, which the bundle has.
     assert.doesNotMatch(source, /Optional `mark` contains source snippet data/)
   })
 
-test('the broker has KubeConfig in a file beside it, which it loads with --kubeconfig alone', async (t) => {
+test('the broker has KubeConfig in a separate file, which it loads only with --kubeconfig', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bundle-'))
   t.after(() => rm(directory, { recursive: true, force: true }))
   await buildComponent('broker', join(directory, 'broker.cjs'))

@@ -1,4 +1,4 @@
-/** Lists out of the API server's cache. */
+/** Lists that the API server answers from its watch cache. */
 import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
 import { type TestContext, test } from 'node:test'
@@ -14,7 +14,7 @@ const PODS = ['a', 'b', 'c'].map((name) => ({ metadata: { name } }))
 const text = (items: readonly unknown[], metadata: object = { resourceVersion: '7' }) =>
   JSON.stringify({ kind: 'PodList', apiVersion: 'v1', metadata, items })
 
-/** A collection over HTTP that answers as `answer` says, and a reflection of it. */
+/** A collection over HTTP that answers as `answer` says, and a reflector which mirrors it. */
 async function mirrored(
   t: TestContext,
   answer: (query: URLSearchParams) => { status: number; body: string } | 'cut',
@@ -76,7 +76,7 @@ async function mirrored(
   return { asked, lists, settled }
 }
 
-test('a list comes out of the API server’s cache, whole, and never older than what was known', async (t) => {
+test('a list is read from the API server’s watch cache, in one piece, and is never older than what is known already', async (t) => {
   let version = 40
   const world = await mirrored(t, (query) => {
     if (query.has('watch')) return { status: 410, body: '{"message":"too old"}' }
@@ -92,7 +92,7 @@ test('a list comes out of the API server’s cache, whole, and never older than 
   ])
 })
 
-test('where the cache cannot serve it, pages of etcd are asked for', async (t) => {
+test('a list that the watch cache cannot serve is read from etcd, page by page', async (t) => {
   for (const status of [504, 410, 400, 200]) {
     const world = await mirrored(t, (query) =>
       query.has('limit')
@@ -105,7 +105,7 @@ test('where the cache cannot serve it, pages of etcd are asked for', async (t) =
   }
 })
 
-test('a list that is cut off is asked for again, and pressing etcd is not the answer to a busy API server', async (t) => {
+test('a list that is cut off, or refused by a busy API server, is requested from the watch cache again, not from etcd', async (t) => {
   let requests = 0
   const world = await mirrored(t, () => {
     requests++

@@ -1,4 +1,4 @@
-/** Who makes room when all connections are taken, over real TCP. Addresses of 127.0.0.0/8 stand for peers. */
+/** Which connection is closed when all are taken, over real TCP. Addresses of 127.0.0.0/8 stand for peers. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer, type ServerResponse } from 'node:http'
@@ -45,7 +45,7 @@ async function bounded(connections: Connections, pipelined = 16) {
 
 const [A, B, C] = ['127.0.1.1', '127.0.1.2', '127.0.1.3']
 
-test('when all are taken the longest idle connection of the address that holds most makes room', async () => {
+test('when all connections are taken, the longest idle one of the address with the most connections is closed', async () => {
   const connections = boundedConnections({ max: 4 })
   const { open } = await bounded(connections)
   const one = await open(A)
@@ -59,7 +59,7 @@ test('when all are taken the longest idle connection of the address that holds m
   assert.equal(connections.count(), 4)
 })
 
-test('whose connections all have requests under way makes room for who holds fewer, and nobody else does', async () => {
+test('an address whose connections are all busy loses its oldest one to an address with fewer, and to no other', async () => {
   const { open } = await bounded(boundedConnections({ max: 3 }))
   const many = [await open(A, true), await open(A, true), await open(A, true)]
   const more = await open(A)
@@ -70,7 +70,7 @@ test('whose connections all have requests under way makes room for who holds few
   assert.ok(!other.closed && !many[1]?.closed)
 })
 
-test('an answered connection waits again, behind those that have waited longer', async () => {
+test('a connection becomes idle when its request is answered, and counts as idle only since then', async () => {
   const { open, waiting } = await bounded(boundedConnections({ max: 2 }))
   const first = await open(A, true)
   const second = await open(A)
@@ -81,7 +81,7 @@ test('an answered connection waits again, behind those that have waited longer',
   assert.equal(first.closed, false)
 })
 
-test('an address has its own bound, whatever is free, by whichever spelling', async () => {
+test('each address has its own limit, however many connections are free and however the address is written', async () => {
   const connections = boundedConnections({ max: 100, maxPerPeer: 2, peerOf: () => 'the same' })
   const { open } = await bounded(connections)
   const [first, , third] = [await open(A), await open(B), await open(C)]
@@ -91,11 +91,11 @@ test('an address has its own bound, whatever is free, by whichever spelling', as
   assert.equal((await open(A)).closed, false)
 })
 
-test('more requests under way on one connection than allowed end it, as many as allowed do not', async () => {
+test('a connection is closed when it has more requests in flight than allowed, and not when it has exactly as many', async () => {
   const { open, waiting } = await bounded(boundedConnections({ max: 4 }), 2)
   const good = await open(A)
   good.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2))
-  await eventually('both are heard', () => waiting.length === 2)
+  await eventually('both arrive', () => waiting.length === 2)
   const bad = await open(A)
   bad.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(3))
   await eventually('ended', () => bad.closed)

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import {
   type FirewallState,
-  whyNotUnderstood,
   whyUnguarded,
+  whyUnreadable,
   writeFirewallState,
 } from '../../common/firewall-state.ts'
 import { VERSION } from '../../common/version.ts'
@@ -38,14 +38,14 @@ test('a node counts as guarded while a verified report is fresh', async (t) => {
   )
 })
 
-test('a report from the future is no report, but for a clock that was stepped', async (t) => {
+test('a report from the future does not count, unless it is so little ahead that a clock step explains it', async (t) => {
   const path = await directory(t)
   await writeFirewallState(path, GUARDED)
   assert.equal(await whyUnguarded(path, NOW - 4000), undefined)
   assert.notEqual(await whyUnguarded(path, NOW - 6000), undefined)
 })
 
-test('a missing, unreadable or foreign report means unguarded, with a sentence', async (t) => {
+test('a missing, unreadable or foreign report means that the node is unguarded, with a sentence that says why', async (t) => {
   const path = await directory(t)
   assert.match((await whyUnguarded(path, NOW)) ?? '', /has not reported/)
   for (const text of ['', '{', 'null', '[]', '{}', JSON.stringify({ ...GUARDED, version: 2 })]) {
@@ -58,7 +58,7 @@ test('a missing, unreadable or foreign report means unguarded, with a sentence',
   }
 })
 
-test('a report of another shape is said as what it is: both releases, and the remedy', async (t) => {
+test('a report of another format is named as such, with both releases and the remedy', async (t) => {
   const path = await directory(t)
   for (const [report, said] of [
     [{ ...GUARDED, version: 2, release: '9.1.0' }, /has shape 2 \(its release: 9\.1\.0\)/],
@@ -72,46 +72,46 @@ test('a report of another shape is said as what it is: both releases, and the re
     const why = (await whyUnguarded(path, NOW)) ?? ''
     assert.match(why, said)
     assert.match(why, /this broker of release \d+\.\d+\.\d+ reads shape 1: .* delete this node-guard pod/)
-    assert.equal(await whyNotUnderstood(path), why)
+    assert.equal(await whyUnreadable(path), why)
   }
 })
 
-test('only a report that is whole and of another shape is one of another release', async (t) => {
+test('only a complete report in another format counts as one of another release', async (t) => {
   const path = await directory(t)
-  assert.equal(await whyNotUnderstood(path), undefined)
+  assert.equal(await whyUnreadable(path), undefined)
   await writeFile(join(path, 'firewall.json'), '{"version":')
-  assert.equal(await whyNotUnderstood(path), undefined)
+  assert.equal(await whyUnreadable(path), undefined)
   assert.match((await whyUnguarded(path, NOW)) ?? '', /cannot be read: check the firewall container/)
   await writeFirewallState(path, { ...GUARDED, verified: false })
-  assert.equal(await whyNotUnderstood(path), undefined)
+  assert.equal(await whyUnreadable(path), undefined)
 })
 
-test('a report says of which release its guard is', async (t) => {
+test('a report names the release of the firewall that wrote it', async (t) => {
   const path = await directory(t)
   await writeFirewallState(path, GUARDED)
   const written = JSON.parse(await readFile(join(path, 'firewall.json'), 'utf8'))
   assert.deepEqual(written, { release: VERSION, ...GUARDED })
 })
 
-test('rules that could not be verified mean unguarded, in the firewall’s own words', async (t) => {
+test('rules that could not be verified mean that the node is unguarded, for the reason which the firewall gives', async (t) => {
   const path = await directory(t)
   await writeFirewallState(path, { ...GUARDED, verified: false, detail: 'Cilium bypasses netfilter' })
   assert.equal(await whyUnguarded(path, NOW), 'Cilium bypasses netfilter')
 })
 
-test('a firewall that was told to remove its rules leaves the node unguarded', async (t) => {
+test('a firewall in mode remove leaves the node unguarded', async (t) => {
   const path = await directory(t)
   await writeFirewallState(path, { ...GUARDED, mode: 'remove' })
   assert.match((await whyUnguarded(path, NOW)) ?? '', /--mode=remove/)
 })
 
-test('an audited node may still get credentials: a migration needs both at once', async (t) => {
+test('pods of a node in audit mode may still get credentials, since a migration needs both at once', async (t) => {
   const path = await directory(t)
   await writeFirewallState(path, { ...GUARDED, mode: 'audit' })
   assert.equal(await whyUnguarded(path, NOW), undefined)
 })
 
-test('writing leaves nothing but the whole report, also in a directory that is not there yet', async (t) => {
+test('writing a report leaves only the complete file, and creates a directory that does not exist yet', async (t) => {
   const path = join(await directory(t), 'deep', 'er')
   await writeFirewallState(path, GUARDED)
   await writeFirewallState(path, GUARDED)

@@ -42,7 +42,7 @@ describe('health', () => {
     assert.deepEqual([denied.status, await denied.json()], [503, DENIED])
   })
 
-  it('/readyz tells the sentence to loopback peers only', async (context) => {
+  it('/readyz shows the detail to loopback peers only', async (context) => {
     readiness = DENIED
     const other = Object.values(networkInterfaces())
       .flat()
@@ -53,7 +53,7 @@ describe('health', () => {
     return undefined
   })
 
-  it('/readyz tells the sentence over IPv4-mapped and IPv6 loopback', async () => {
+  it('/readyz shows the detail over IPv6 loopback', async () => {
     readiness = DENIED
     assert.deepEqual(await (await get('/readyz', undefined, '[::1]')).json(), DENIED)
   })
@@ -72,7 +72,7 @@ describe('health', () => {
     )
   })
 
-  it('nothing else is there, and nothing but GET', async () => {
+  it('any other path is 404, and any method but GET and HEAD is 405', async () => {
     assert.equal((await get('/')).status, 404)
     assert.equal((await get('/readyz/')).status, 404)
     assert.equal((await get('/debug')).status, 404)

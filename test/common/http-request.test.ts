@@ -1,4 +1,4 @@
-/** Kept connections that the server gives up at the moment they are used again. */
+/** Keep-alive connections that the server closes at the moment they are used again. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -10,7 +10,7 @@ import { type TestContext, test } from 'node:test'
 import { httpRequest } from '../../common/http-request.ts'
 import { eventually } from '../support/until.ts'
 
-/** A server that counts, and a client with one kept connection to it, idle. */
+/** A server that counts requests and connections, and a client with one idle keep-alive connection to it. */
 async function kept(t: TestContext, place: { host: string; port: number } | { path: string }) {
   let requests = 0
   const sockets: Socket[] = []
@@ -36,14 +36,14 @@ async function kept(t: TestContext, place: { host: string; port: number } | { pa
   return { ask, giveUp: () => sockets.at(-1)?.destroy(), seen: () => [requests, sockets.length] }
 }
 
-test('a GET whose kept connection the server gives up meanwhile is asked again on another', async (t) => {
+test('a GET is sent again on a new connection when the server closes the kept one meanwhile', async (t) => {
   const { ask, giveUp, seen } = await kept(t, { host: '127.0.0.1', port: 0 })
   giveUp()
   assert.equal((await ask()).body, 'answer')
   assert.deepEqual(seen(), [2, 2])
 })
 
-test('so it is where the connection is known to be gone when the request is written (EPIPE)', async (t) => {
+test('a GET is sent again also when writing it already fails because the connection is closed (EPIPE)', async (t) => {
   const directory = await mkdtemp(join(tmpdir(), 'p2h-'))
   t.after(() => rm(directory, { recursive: true, force: true }))
   const { ask, giveUp, seen } = await kept(t, { path: join(directory, 's') })
@@ -52,7 +52,7 @@ test('so it is where the connection is known to be gone when the request is writ
   assert.deepEqual(seen(), [2, 2])
 })
 
-test('what is not a GET is not asked again: it may have been heard', async (t) => {
+test('a request other than GET is not sent again, since the server may have received it', async (t) => {
   const { ask, giveUp, seen } = await kept(t, { host: '127.0.0.1', port: 0 })
   giveUp()
   await assert.rejects(ask('POST'), { code: 'ECONNRESET' })

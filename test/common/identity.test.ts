@@ -2,12 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import {
+  annotatedIdentity,
   identityEnv,
   identityOfAnnotations,
   identityOfEnv,
   type PodIdentity,
   sameIdentity,
-  statedIdentity,
   withAccountRole,
 } from '../../common/identity.ts'
 import { KEYS } from '../../common/keys.ts'
@@ -22,7 +22,7 @@ const IDENTITY = {
   } as const),
 } as const
 
-test('a pod with a role annotation is who its annotations say', () => {
+test('a pod with a role annotation has the identity that its annotations state', () => {
   const annotations = {
     [KEYS.role]: 'r',
     [KEYS.externalId]: 'e',
@@ -32,16 +32,16 @@ test('a pod with a role annotation is who its annotations say', () => {
   assert.deepEqual(identityOfAnnotations(annotations, KEYS.role), IDENTITY)
 })
 
-test('an empty role annotation is an annotation, as in kube2iam', () => {
+test('an empty role annotation counts as one, as in kube2iam', () => {
   assert.equal(identityOfAnnotations({ [KEYS.role]: '' }, KEYS.role).source, 'annotation')
 })
 
-test('the role annotation’s key is the configured one, and the usual key then means nothing', () => {
+test('the key of the role annotation is the configured one, and then the usual key means nothing', () => {
   assert.equal(identityOfAnnotations({ 'example.com/role': 'r' }, 'example.com/role').role, 'r')
   assert.equal(identityOfAnnotations({ [KEYS.role]: 'r' }, 'example.com/role').source, 'default')
 })
 
-test('a pod without annotations is served by a default', () => {
+test('a pod without annotations gets a default role', () => {
   for (const annotations of [undefined, {}, { other: 'x' }])
     assert.deepEqual(identityOfAnnotations(annotations, KEYS.role), {
       source: 'default',
@@ -52,12 +52,12 @@ test('a pod without annotations is served by a default', () => {
     })
 })
 
-test('a pod that asked for metadata only has no role, whatever else it says', () => {
+test('a pod that requests metadata only has no role, whatever else its annotations say', () => {
   const identity = identityOfAnnotations({ [KEYS.inject]: 'metadata', [KEYS.role]: 'r' }, KEYS.role)
   assert.deepEqual([identity.source, identity.role], ['none', undefined])
 })
 
-test('an identity survives its way through the sidecar’s env', () => {
+test('an identity that is written to the sidecar’s env is read back unchanged', () => {
   const text = fc.option(fc.string(), { nil: undefined })
   const identities = fc.record({
     source: fc.constantFrom('annotation', 'default', 'none'),
@@ -75,14 +75,14 @@ test('an identity survives its way through the sidecar’s env', () => {
   )
 })
 
-test('an env that is not ours carries no identity', () => {
+test('an env which pod2iam did not write has no identity', () => {
   assert.equal(identityOfEnv(undefined), undefined)
   assert.equal(identityOfEnv([]), undefined)
   assert.equal(identityOfEnv([{ name: 'POD2IAM_ROLE', value: 'r' }]), undefined)
   assert.equal(identityOfEnv([{ name: 'POD2IAM_IDENTITY', value: 'root' }]), undefined)
 })
 
-test('an env in which source and session policies do not belong together carries no identity: neither can be taken out by itself', () => {
+test('an env whose source and session policies do not match has no identity, so that neither can be removed alone', () => {
   const narrowed = identityEnv(IDENTITY)
   assert.equal(narrowed[0]?.value, 'annotation-narrowed')
   assert.equal(identityOfEnv(narrowed.filter(({ name }) => name !== 'POD2IAM_SESSION_POLICIES')), undefined)
@@ -96,7 +96,7 @@ test('identities differ when any part of them does', () => {
   assert.equal(sameIdentity(IDENTITY, { ...IDENTITY }), true)
 })
 
-test('the service account’s role is that of a pod which says nothing itself', () => {
+test('a pod whose own annotations state no role gets the role of its service account', () => {
   const asks = (annotations: Record<string, string>) =>
     withAccountRole(identityOfAnnotations(annotations, KEYS.role), 'own')
   const plain = identityOfAnnotations({}, KEYS.role)
@@ -106,14 +106,14 @@ test('the service account’s role is that of a pod which says nothing itself', 
   assert.equal(asks({ [KEYS.inject]: 'metadata' }).source, 'none')
 })
 
-test('a role of the service account agrees with annotations that name none, and with no others', () => {
+test('an identity from the service account matches annotations that state none, and no others', () => {
   const frozen = identityOfEnv([
     { name: 'POD2IAM_IDENTITY', value: 'service-account' },
     { name: 'POD2IAM_ROLE', value: 'own' },
   ])
   assert.ok(frozen)
   const agrees = (annotations: Record<string, string>, of: PodIdentity = frozen) =>
-    sameIdentity(of, statedIdentity(annotations, KEYS.role, of))
+    sameIdentity(of, annotatedIdentity(annotations, KEYS.role, of))
   assert.ok(agrees({}))
   for (const annotations of [
     { [KEYS.role]: 'own' },

@@ -12,7 +12,7 @@ import {
 } from '../../common/keys.ts'
 
 describe('keys', () => {
-  it('are the words that users of kube2iam and kiam have, and ours', () => {
+  it('are those that users of kube2iam and kiam have, and our own', () => {
     assert.deepEqual(KEYS, {
       injection: 'pod2iam.dev/injection',
       allowedRoles: 'iam.amazonaws.com/allowed-roles',
@@ -38,7 +38,7 @@ describe('keys', () => {
   })
 
   for (const key of Object.values(KEYS))
-    it(`${key} is a qualified name as the API server demands`, () => {
+    it(`${key} is a qualified name as the API server requires`, () => {
       assert.match(key, /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?\/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/)
     })
 

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { lineWriter } from '../../common/line-writer.ts'
 import { LINE_KINDS, type LineKind } from '../../common/log.ts'
 
-/** A writer on something that has `room` bytes of room, and takes what fits, as a pipe does of more than 4 KiB. */
+/** A writer to an output with `room` free bytes, which takes the part that fits, as a pipe does with more than 4 KiB. */
 function writer(capacity: number, room: number, whole = false) {
   const state = { room, text: '', lost: [] as LineKind[], asked: 0 }
   const lines = lineWriter({
@@ -26,13 +26,13 @@ function writer(capacity: number, room: number, whole = false) {
 const ROOM = 10_000
 
 describe('lineWriter', () => {
-  it('writes a line at once where there is room', () => {
+  it('writes a line at once when the output takes it', () => {
     const { write, state } = writer(100, ROOM)
     write('one\n', 'info')
     assert.deepEqual([state.text, state.asked], ['one\n', 0])
   })
 
-  it('makes no bytes of a short line that outlive it: Node’s pool of them was 1 MiB in every sidecar', () => {
+  it('writes short lines from one buffer, since Node’s pool of buffers took 1 MiB in every sidecar', () => {
     const behind = new Set<ArrayBufferLike>()
     const lines = lineWriter({
       writeSome: (bytes) => {
@@ -48,7 +48,7 @@ describe('lineWriter', () => {
     assert.equal(behind.size, 1)
   })
 
-  it('writes a line of any length and letters whole', () => {
+  it('writes a line completely, whatever its length and its characters', () => {
     for (const line of ['é'.repeat(1365), '€'.repeat(1365), '😀'.repeat(2000), 'x'.repeat(9000)]) {
       let text = ''
       const lines = lineWriter({
@@ -66,7 +66,7 @@ describe('lineWriter', () => {
     }
   })
 
-  it('keeps lines that find no room, in their order, and writes them when there is some, also without another line', () => {
+  it('keeps lines that the output does not take, and writes them in order once it does, without waiting for a new line', () => {
     const { write, drain, state } = writer(100, 0)
     for (const line of ['one\n', 'two\n', 'three\n']) write(line, 'info')
     assert.equal(state.text, '')
@@ -78,7 +78,7 @@ describe('lineWriter', () => {
     assert.deepEqual(state.lost, [])
   })
 
-  it('a line never overtakes those that wait', () => {
+  it('never writes a line before those that wait', () => {
     const { write, state } = writer(100, 0)
     write('one\n', 'info')
     state.room = ROOM
@@ -86,11 +86,11 @@ describe('lineWriter', () => {
     assert.equal(state.text, 'one\ntwo\n')
   })
 
-  it('finishes a line that was taken in part before anything else, so that no two lines become one', () => {
+  it('finishes a line that was written in part before it writes another, so that two lines never mix', () => {
     for (let first = 1; first < 12; first++) {
       const { write, drain, state } = writer(1000, first)
       write('a long line\n', 'info')
-      assert.ok(state.asked > 0, 'its rest is tried later')
+      assert.ok(state.asked > 0, 'the rest is written later')
       write('next\n', 'audit')
       for (let more = 0; more < 40; more++) {
         state.room = 1
@@ -100,7 +100,7 @@ describe('lineWriter', () => {
     }
   })
 
-  it('counts characters of several bytes as the bytes they are', () => {
+  it('resumes a line in the middle of a multi-byte character', () => {
     const { write, drain, state } = writer(1000, 3)
     write('é€😀\n', 'info')
     state.room = ROOM
@@ -108,7 +108,7 @@ describe('lineWriter', () => {
     assert.equal(Buffer.from(state.text, 'latin1').toString(), 'é€😀\n')
   })
 
-  it('where memory is full the least important goes first, the oldest of its kind, and audit lines last of all', () => {
+  it('drops the least important kind of line first when memory is full, the oldest of it first, and audit lines last', () => {
     const order: LineKind[] = []
     const { write, state } = writer(LINE_KINDS.length * 3 * 10, 0)
     for (const round of [1, 2, 3])
@@ -122,17 +122,21 @@ describe('lineWriter', () => {
     )
     write('error 4..\n', 'error')
     write('audit 4..\n', 'audit')
-    assert.deepEqual(state.lost.slice(12), ['error', 'audit'], 'of equals the older stay')
+    assert.deepEqual(
+      state.lost.slice(12),
+      ['error', 'audit'],
+      'of lines of the same kind the older one stays',
+    )
   })
 
-  it('a debug line never takes the place of an info line', () => {
+  it('never drops an info line to keep a debug line', () => {
     const { write, state } = writer(10, 0)
     write('info 1...\n', 'info')
     write('debug 1..\n', 'debug')
     assert.deepEqual(state.lost, ['debug'])
   })
 
-  it('a line in its place says how many are missing, and how many of them were audit lines', () => {
+  it('writes in the place of lost lines how many are missing, and how many of them were audit lines', () => {
     const { write, drain, state } = writer(30, 0, true)
     for (const line of ['info 1...\n', 'info 2...\n', 'info 3...\n']) write(line, 'info')
     write('audit 1..\n', 'audit')
@@ -149,7 +153,7 @@ describe('lineWriter', () => {
     assert.equal(state.text, `${'audit 9..\n'.repeat(3)}lost 2/2\ninfo 9...\n`)
   })
 
-  it('a line longer than all memory is lost, and nothing is given up for it', () => {
+  it('loses a line that is longer than the whole memory, and drops no other line for it', () => {
     const { write, drain, state } = writer(20, 0)
     write('debug 1..\n', 'debug')
     write(`${'x'.repeat(50)}\n`, 'audit')
@@ -159,7 +163,7 @@ describe('lineWriter', () => {
     assert.equal(state.text, 'debug 1..\nlost 1/1\n')
   })
 
-  it('holds no more than its capacity, whatever comes', () => {
+  it('never holds more than its capacity', () => {
     const { write, drain, state } = writer(1000, 0)
     for (let more = 0; more < 10_000; more++)
       write(`${'y'.repeat(more % 90)}\n`, LINE_KINDS[more % 5] ?? 'info')

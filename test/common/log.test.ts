@@ -64,7 +64,7 @@ describe('pinoLogger', () => {
       .map((line) => JSON.parse(line))
   }
 
-  it('prints the same shape as lineLogger', () => {
+  it('writes the same format as lineLogger', () => {
     const [line] = run('info', `log.info('credentials issued', { pod: 'shop/orders' })`)
     const { time, ...rest } = line
     assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)

@@ -37,7 +37,7 @@ type Seen = {
 }
 
 for (const metadataOnly of [false, true])
-  test(`tells of the objects of a list page by page, ${metadataOnly ? 'their metadata alone' : 'whole'}`, async () => {
+  test(`a list passes on ${metadataOnly ? 'the metadata of its objects' : 'its complete objects'} page by page`, async () => {
     const seen: Seen[] = []
     const page = async (query: Record<string, string>) => {
       const reading = { metadataOnly, each: (object: unknown) => void seen.push(object as Seen) }
@@ -60,7 +60,7 @@ for (const metadataOnly of [false, true])
     assert.equal(last.resourceVersion, first.resourceVersion)
   })
 
-test('a watch of metadata alone brings changes and bookmarks, and the 410 of a version that is too old', async () => {
+test('a watch of metadata only gives changes and bookmarks, and the error 410 for a resource version that is too old', async () => {
   const stopping = new AbortController()
   const query = { watch: 'true', resourceVersion: '0', allowWatchBookmarks: 'true' }
   const types = new Set<string>()
@@ -82,7 +82,7 @@ test('a watch of metadata alone brings changes and bookmarks, and the 410 of a v
   }
 })
 
-test('a refusal is a KubeError, whoever reads the list', async () => {
+test('a refused list is a KubeError also when it is read object by object', async () => {
   const each = () => assert.fail('there is no object')
   await assert.rejects(
     kube.get('/api/v1/pods', { limit: '1', continue: 'x' }, { each }),
@@ -90,7 +90,7 @@ test('a refusal is a KubeError, whoever reads the list', async () => {
   )
 })
 
-/** Asks a server over TLS that answers any request with this. */
+/** Reads a list from a server over TLS which answers any request with `body`. */
 async function answering(body: string, each: (object: unknown) => void): Promise<void> {
   const ca = await authority()
   const server = createServer(await ca.leaf(), (_request, response) => response.end(body))
@@ -105,7 +105,7 @@ async function answering(body: string, each: (object: unknown) => void): Promise
   }
 }
 
-test('a large page lets other work in between', async () => {
+test('a large page lets other work run in between', async () => {
   const filler = 'x'.repeat(2000)
   const items = Array.from({ length: 5000 }, (_, index) => ({ index, filler }))
   let [most, before, count] = [0, 0, 0]
@@ -123,11 +123,11 @@ test('a large page lets other work in between', async () => {
     isOver = true
   })
   assert.equal(count, 5000)
-  // Some 32 in 64 KiB; as they come from a fast server, it would be up to a thousand.
+  // About 32 objects fit into 64 KiB. Without a limit, a fast server would bring up to a thousand in one turn.
   assert.ok(most <= 150, `${most} objects in one turn of the event loop`)
 })
 
-test('an object that is too large is told of as such, and the others come', async () => {
+test('an object that is too large is reported as such, and the others are passed on', async () => {
   const big = `{"name":"${'<'.repeat(17 * 1024 * 1024)}"}`
   const seen: unknown[] = []
   await answering(`{"metadata":{},"items":[{"a":1},${big},{"c":3}]}`, (object) => void seen.push(object))

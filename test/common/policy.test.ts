@@ -43,7 +43,7 @@ const KUBE2IAM: Row[] = [
   ['glob-role', '["explicit-role","glob-*"]', true, undefined],
   ['glob-role', '["glob-.*","explicit-role"]', false, true],
   ['glob-role', '["explicit-role","glob-.*"]', false, true],
-  // Edge rows: where kube2iam is unsafe, ours refuses.
+  // Edge cases: pod2iam refuses where kube2iam is unsafe.
   ['x', '["*"]', true, undefined],
   [`${OTHER}x`, '["*"]', false, undefined],
   [`${OTHER}x`, '[".*"]', false, false],
@@ -114,7 +114,7 @@ for (const [base, role, permitted, allowed] of KIAM)
     assert.equal(judge(role, { [KEYS.permitted]: permitted }, { base }).ok, allowed)
   })
 
-test('where both dialects are there, both must allow', () => {
+test('a namespace with both annotations allows only what both of them allow', () => {
   const both = (list: string, permitted: string) =>
     judge('red', { [KEYS.allowedRoles]: list, [KEYS.permitted]: permitted }).ok
   assert.equal(both('["red"]', '.*red'), true)
@@ -128,7 +128,7 @@ test('a default role gets no exemption from its namespace, unlike in kube2iam', 
   assert.equal(judge('default-role', undefined).ok, false)
 })
 
-test('without restrictions every role passes, but for the operator’s ceiling', () => {
+test('without namespace restrictions every role is allowed up to the operator’s ceiling', () => {
   const open = { restrictions: false }
   assert.equal(judge('any', undefined, open).ok, true)
   assert.equal(judge('any', undefined, { ...open, permittedRoles: [`${B}team-*`] }).ok, false)
@@ -140,7 +140,7 @@ test('the ceiling also limits what a namespace allows', () => {
   assert.equal(judge('any', annotations, { permittedRoles: [`${B}team-*`] }).ok, false)
 })
 
-test('a pattern that is no ARN matches nothing while the base is unknown', () => {
+test('a pattern that is not an ARN matches nothing while the base is unknown', () => {
   for (const format of ['glob', 'regexp'] as const) {
     const wild = format === 'glob' ? '["*"]' : '[".*"]'
     assert.equal(judge(`${B}x`, { [KEYS.allowedRoles]: wild }, { base: undefined, format }).ok, false)
@@ -148,7 +148,7 @@ test('a pattern that is no ARN matches nothing while the base is unknown', () =>
   }
 })
 
-test('a refusal is a sentence that names namespace, role and annotation, and the remedy where nothing is allowed', () => {
+test('a refusal names namespace, role and annotation, and the remedy if nothing is allowed', () => {
   const none = judge('x', {})
   assert.ok(!none.ok)
   assert.match(
@@ -160,7 +160,7 @@ test('a refusal is a sentence that names namespace, role and annotation, and the
   assert.match(listed.detail, /namespace shop.*role\/x.*iam\.amazonaws\.com\/allowed-roles/)
 })
 
-test('a regexp that would hang a backtracking engine is answered in milliseconds', () => {
+test('a regexp that would hang a backtracking engine is evaluated in milliseconds', () => {
   const started = process.cpuUsage()
   judge(`${'a'.repeat(60)}`, { [KEYS.permitted]: `${B}(a+)+!` })
   assert.ok(process.cpuUsage(started).user < 500_000)
@@ -178,7 +178,7 @@ for (const pattern of [
   '(?i)[B-\\x{1e942}]'.repeat(20),
   '[B-\u{1e942}]*',
 ])
-  test(`regexp ${quote(pattern)} costs too much and allows nothing, in either dialect`, () => {
+  test(`regexp ${quote(pattern)} costs too much and allows nothing, in either annotation`, () => {
     for (const annotations of [
       { [KEYS.permitted]: pattern },
       { [KEYS.allowedRoles]: JSON.stringify(['x', pattern]) },
@@ -201,7 +201,7 @@ test('ordinary counted repetitions are not too costly', () => {
   }
 })
 
-test('a list holds at most 32 regexps, that compile to 4000 instructions in all; globs up to 256', () => {
+test('a list may have 32 regexps which compile to 4000 instructions in all, or 256 globs', () => {
   const list = (patterns: string[], format: 'glob' | 'regexp') =>
     judge('x', { [KEYS.allowedRoles]: JSON.stringify(patterns) }, { format })
   const filled = (count: number) => [...Array(count - 1).fill('y'), 'x']
@@ -215,7 +215,7 @@ test('a list holds at most 32 regexps, that compile to 4000 instructions in all;
   assert.match(large.detail, /more than 4000 instructions in all/)
 })
 
-test('the same judgement is given again, and never for another role, base or pattern', () => {
+test('a judgement is the same when it is repeated, and is never reused for another role, base or pattern', () => {
   for (let round = 0; round < 2; round++) {
     assert.equal(judge('a', { [KEYS.permitted]: `${B}a` }).ok, true)
     assert.equal(judge('b', { [KEYS.permitted]: `${B}a` }).ok, false)
@@ -226,20 +226,20 @@ test('the same judgement is given again, and never for another role, base or pat
   }
 })
 
-test('the list annotation parses as in kube2iam: order kept, everything else is no list', () => {
+test('the list annotation is parsed as in kube2iam: its order is kept, and anything but a JSON list of texts is no list', () => {
   assert.deepEqual(parsePatterns('["a","b","c"]'), ['a', 'b', 'c'])
   assert.deepEqual(parsePatterns('[]'), [])
   for (const text of ['', 'not valid json', 'null', '{}', '[null]', JSON.stringify(Array(257).fill('x'))])
     assert.equal(parsePatterns(text), undefined)
 })
 
-test('an empty regexp allows nothing, and is told as empty', () => {
+test('an empty regexp allows nothing, and the refusal says that it is empty', () => {
   const result = judge('x', { [KEYS.permitted]: '' })
   assert.ok(!result.ok)
   assert.match(result.detail, /is empty, so nothing is allowed$/)
 })
 
-test('a regexp is compiled once for a role, the oldest result is forgotten, and a costly one is never compiled', () => {
+test('a regexp is compiled once for each role, the least recently used result is dropped, and a costly regexp is never compiled', () => {
   const compile = mock.method(RE2JS, 'compile')
   const compiledFor = (pattern: string, role = 'once') => {
     const before = compile.mock.callCount()
@@ -248,7 +248,7 @@ test('a regexp is compiled once for a role, the oldest result is forgotten, and 
   }
   try {
     assert.deepEqual([compiledFor('.*/once'), compiledFor('.*/once')], [1, 0])
-    // Fill the memory, using the first result all along: it stays, one that was not used goes.
+    // Fill the cache while the first result is used: it stays, and one that is not used is evicted.
     compiledFor('.*/unused')
     for (let i = 0; i < 2048; i++) {
       compiledFor(`.*/fill${i}`)
@@ -262,7 +262,7 @@ test('a regexp is compiled once for a role, the oldest result is forgotten, and 
   }
 })
 
-test('a service account’s list is read as a namespace’s, bounded, and also where namespaces are not restricted', () => {
+test('a service account’s list is read like a namespace’s, has a maximum length, and counts also without namespace restrictions', () => {
   const account = (list: string | undefined, settings: Partial<PolicySettings> = {}) => {
     const resolved = resolveRole('path/r', B)
     assert.ok(resolved.ok)

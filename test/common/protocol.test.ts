@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { imdsTime, isProblemCode, PROBLEMS, Problem, type ProblemCode } from '../../common/protocol.ts'
 
-/** The table of the design, section 4. */
+/** The protocol between sidecar and broker: sidecars of every release rely on these codes and their statuses. */
 const STATUS: Record<ProblemCode, number> = {
   'token-missing': 401,
   'token-invalid': 401,
@@ -25,14 +25,14 @@ const STATUS: Record<ProblemCode, number> = {
   'protocol-not-spoken': 404,
 }
 
-test('every problem code has the status of the design, and there are no others', () => {
+test('every problem code has its documented status, and there are no others', () => {
   assert.deepEqual(
     Object.fromEntries(Object.entries(PROBLEMS).map(([code, { status }]) => [code, status])),
     STATUS,
   )
 })
 
-test('what passes by itself is 503 and never a definitive refusal', () => {
+test('a problem with status 503 always means to try again, and is never a definitive refusal', () => {
   for (const { status, meaning } of Object.values(PROBLEMS))
     if (status === 503) assert.equal(meaning, 'retry')
 })
@@ -49,11 +49,11 @@ test('a problem becomes an RFC 9457 body with its code and its sentence', () => 
   })
 })
 
-test('only our own codes are codes', () => {
+test('only codes of pod2iam are problem codes', () => {
   assert.equal(isProblemCode('sts-denied'), true)
   for (const other of ['toString', 'nope', 7, undefined, null]) assert.equal(isProblemCode(other), false)
 })
 
-test('times are printed as the metadata service does: UTC, whole seconds', () => {
+test('times are printed as by the metadata service, in UTC and whole seconds', () => {
   assert.equal(imdsTime(Date.UTC(2026, 0, 2, 3, 4, 5, 678)), '2026-01-02T03:04:05Z')
 })

@@ -1,4 +1,4 @@
-/** List and watch where objects are large, over real HTTP where bytes matter. */
+/** Lists and watches of large objects, over real HTTP where the number of bytes matters. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
@@ -19,7 +19,7 @@ after(() => {
   for (const stop of stops) stop()
 })
 
-/** As Go's encoder writes it. */
+/** JSON as Go's encoder writes it. */
 const go = (value: unknown) =>
   JSON.stringify(value).replace(/[<>&]/g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`)
 const object = (name: string, text = '', resourceVersion = '1') => ({
@@ -27,7 +27,7 @@ const object = (name: string, text = '', resourceVersion = '1') => ({
   text,
 })
 
-/** A store of names, and what was told of it. */
+/** A store of names, and the sink that fills it. */
 function store(keep?: Sink<Named>['keep']) {
   const known = new Map<string, Named>()
   const lists: number[] = []
@@ -101,7 +101,7 @@ async function collection(objects: readonly object[], maxBytes: number) {
 
 const names = (count: number) => Array.from({ length: count }, (_, index) => `p${index}`)
 
-test('the largest object etcd takes fits into a line of a watch, however it is escaped', async () => {
+test('the largest object that etcd takes fits into a line of a watch, however it is escaped', async () => {
   const line = go({ type: 'ADDED', object: object('evil', '<'.repeat(1.5 * 1024 * 1024)) })
   assert.ok(line.length > 9 * 1024 * 1024 && line.length < MAX_OBJECT)
   const values: unknown[] = []
@@ -110,7 +110,7 @@ test('the largest object etcd takes fits into a line of a watch, however it is e
   assert.equal((values[0] as { object: { text: string } }).object.text.length, 1.5 * 1024 * 1024)
 })
 
-test('a line that is too long is left out and the next is read, in whatever chunks they come', async () => {
+test('a line that is too long is left out and the next one is read, whatever the size of the chunks', async () => {
   const text = Buffer.from(`{"a":1}\n{"b":"${'x'.repeat(100)}"}\n{"c":3}\n`)
   for (const size of [1, 7, 64, 1000]) {
     const chunks = Array.from({ length: Math.ceil(text.length / size) }, (_, index) =>
@@ -122,7 +122,7 @@ test('a line that is too long is left out and the next is read, in whatever chun
   }
 })
 
-test('a list goes on behind an object that is too large, counts it and says so once', async () => {
+test('a list continues after an object that is too large, which is counted and logged once', async () => {
   for (const at of [0, 13, 29]) {
     const objects = names(30).map((name, index) => object(name, index === at ? '<'.repeat(5000) : ''))
     const pods = await collection(objects, 20_000)
@@ -140,7 +140,7 @@ test('a list goes on behind an object that is too large, counts it and says so o
   }
 })
 
-test('pages are large again behind a large object', async () => {
+test('pages become large again after a large object', async () => {
   const objects = names(60).map((name, index) => object(name, index === 0 ? '<'.repeat(3000) : ''))
   const pods = await collection(objects, 20_000)
   const { sink, known } = store()
@@ -150,7 +150,7 @@ test('pages are large again behind a large object', async () => {
   assert.ok(pods.limits.includes(40) && pods.limits.length < 8, String(pods.limits))
 })
 
-test('an event that is too large brings a new list, in which nothing old of that object is believed', async () => {
+test('an event that is too large causes a new list, and nothing old of its object is kept', async () => {
   const pods = await collection([object('a'), object('b')], 2000)
   const { sink, known, lists } = store()
   pods.events.push(
@@ -169,7 +169,7 @@ test('an event that is too large brings a new list, in which nothing old of that
   assert.equal(reflection.leftOut(), 2)
 })
 
-test('what a list need not bring is dropped page by page', async () => {
+test('objects that need not be kept are dropped page by page', async () => {
   const objects = names(50).map((name, index) => object(name, 'x'.repeat(index % 10)))
   const pods = await collection(objects, 100_000)
   const counts: number[] = []
@@ -183,7 +183,7 @@ test('what a list need not bring is dropped page by page', async () => {
   assert.deepEqual(pods.limits, [25, 25])
 })
 
-test('a page that did not come whole is asked for again in a smaller size, and the list goes on', async () => {
+test('a page that did not arrive completely is requested again in a smaller size, and the list continues', async () => {
   const objects = names(60).map((name) => object(name))
   const asked: string[] = []
   let failures = 2

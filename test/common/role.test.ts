@@ -5,7 +5,7 @@ import { parseBaseRoleArn, parseRoleArn, quote, resolveRole, roleListText } from
 
 const B = 'arn:aws:iam::123456789012:role/'
 
-/** kube2iam's and kiam's tables (reference 4.1), `undefined` where we refuse what they would send to STS. */
+/** The tables of kube2iam and kiam (reference 4.1), `undefined` where we refuse what they would send to STS. */
 const RESOLVED: [base: string | undefined, text: string, arn: string | undefined, why: string][] = [
   [B, 'my-role', `${B}my-role`, 'a bare name lies under the base'],
   [
@@ -24,8 +24,8 @@ const RESOLVED: [base: string | undefined, text: string, arn: string | undefined
   [B, '/myrole', `${B}myrole`, 'kiam tolerates one leading slash; kube2iam makes a double one'],
   [B, 'kiam/myrole', `${B}kiam/myrole`, 'a path'],
   [B, '/kiam/myrole', `${B}kiam/myrole`, 'a path with leading slash'],
-  [B, '//kiam/myrole', undefined, 'two leading slashes are nobody’s dialect'],
-  [B, '', undefined, 'kube2iam makes the base of an empty annotation'],
+  [B, '//kiam/myrole', undefined, 'two leading slashes mean nothing to kube2iam or kiam'],
+  [B, '', undefined, 'kube2iam sends the bare base for an empty annotation'],
   [
     B,
     'arn:aws:iam::some-other-account:role/path-prefix/another-role',
@@ -45,10 +45,10 @@ const RESOLVED: [base: string | undefined, text: string, arn: string | undefined
   [B, 'role/', undefined, 'a path without a name (kube2iam#204)'],
   [B, 'a b', undefined, 'white space'],
   [B, 'a\nb', undefined, 'a control character'],
-  [B, 'a*', undefined, 'a wildcard is no role'],
+  [B, 'a*', undefined, 'a wildcard is not a role'],
   [B, '../x', `${B}../x`, 'dots mean nothing in an ARN'],
-  [B, 'arn:aws:iam::123456789012:user/x', undefined, 'a user is no role'],
-  [B, 'arn:aws:s3:::bucket', undefined, 'a bucket is no role'],
+  [B, 'arn:aws:iam::123456789012:user/x', undefined, 'a user is not a role'],
+  [B, 'arn:aws:s3:::bucket', undefined, 'a bucket is not a role'],
   [B, 'arn:aws:iam:us-east-1:123456789012:role/x', undefined, 'IAM has no Region'],
   [B, `x${'y'.repeat(63)}`, `${B}x${'y'.repeat(63)}`, 'a name of 64 characters'],
   [B, 'y'.repeat(65), undefined, 'a name of 65 characters'],
@@ -65,7 +65,7 @@ for (const [base, text, arn, why] of RESOLVED)
     assert.ok(!result.ok && result.detail.length > 20 && result.detail.length < 500)
   })
 
-test('a resolved role knows its partition, account and path/name', () => {
+test('a resolved role has its partition, its account and its name with the path', () => {
   assert.deepEqual(resolveRole('arn:aws-cn:iam::999999999999:role/a/b/c', B), {
     ok: true,
     role: {
@@ -94,12 +94,12 @@ const BASES: [text: string, base: string | undefined][] = [
 ]
 
 for (const [text, base] of BASES)
-  test(`${quote(text)} is ${base ? 'a base role ARN' : 'refused as base role ARN'}`, () => {
+  test(`${quote(text)} is ${base ? 'a base role ARN' : 'refused as a base role ARN'}`, () => {
     const result = parseBaseRoleArn(text)
     assert.equal(result.ok ? result.base : undefined, base)
   })
 
-test('the role list shows the name under the base, with its path below it, and else the ARN', () => {
+test('the role list shows the name of a role under the base, with its path below the base, and otherwise the ARN', () => {
   const text = (role: string, base: string | undefined) => {
     const result = resolveRole(role, B)
     return result.ok ? roleListText(result.role, base) : undefined
@@ -111,7 +111,7 @@ test('the role list shows the name under the base, with its path below it, and e
   assert.equal(text('arn:aws:iam::999999999999:role/x', B), 'arn:aws:iam::999999999999:role/x')
 })
 
-test('whatever is written, a resolved role is a role ARN and parses to itself', () => {
+test('a role resolved from any text is a role ARN, and parsing it gives the same role', () => {
   fc.assert(
     fc.property(
       fc.oneof(fc.string(), fc.stringMatching(/^\/?([\w./*:-]{1,20}\/)?[\w+=,.@-]{1,70}$/)),
@@ -125,7 +125,7 @@ test('whatever is written, a resolved role is a role ARN and parses to itself', 
   )
 })
 
-test('a quoted text is bounded and holds no control or line-separating character', () => {
+test('a quoted text has a maximum length, and no control characters or line separators', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary', maxLength: 400 }), (text) => {
       assert.doesNotMatch(quote(text), /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/)
@@ -134,7 +134,7 @@ test('a quoted text is bounded and holds no control or line-separating character
   )
 })
 
-test('a text that cannot be a role is refused in its own words', () => {
+test('a text that cannot be a role is refused with its own reason', () => {
   for (const [text, base, sentence] of [
     ['', B, /^the role is empty/],
     ['my role', B, /^the role contains white space/],

@@ -16,7 +16,7 @@ const read = (value: unknown, of: typeof role | null = role) => {
   return parsed.ok ? parsed.arns : parsed.detail
 }
 
-test('policies of the role’s account and AWS’s own are read, with a path, in their order, and names may have commas', () => {
+test('policies of the role’s account and of AWS are read in their order, also with a path or a comma in the name', () => {
   for (const arns of [
     [own('reader')],
     [own('b'), own('a')],
@@ -31,43 +31,47 @@ test('policies of the role’s account and AWS’s own are read, with a path, in
 const WRONG: [what: string, value: unknown, reason: RegExp][] = [
   ['a bare ARN', own('a'), /must be a JSON array of managed policy ARNs such as \["arn:/],
   ['a list with commas', `${own('a')},${own('b')}`, /must be a JSON array/],
-  ['nothing', '', /must be a JSON array/],
+  ['an empty text', '', /must be a JSON array/],
   ['an object', {}, /must be a JSON array/],
   ['a number in it', [own('a'), 1], /must be a JSON array/],
   ['a nested list', [[own('a')]], /must be a JSON array/],
-  ['JSON with something behind', `["${own('a')}"] x`, /must be a JSON array/],
+  ['JSON with text after it', `["${own('a')}"] x`, /must be a JSON array/],
+  ['an empty list, which would not narrow the session', [], /must name 1 to 10 .* not 0.*all rights/],
   [
-    'an empty list, with which the session would not be narrowed',
-    [],
-    /must name 1 to 10 .* not 0.*all rights/,
+    'a list of eleven',
+    Array.from({ length: 11 }, (_, index) => own(`p${index}`)),
+    /must name 1 to 10 .* not 11/,
   ],
-  ['eleven', Array.from({ length: 11 }, (_, index) => own(`p${index}`)), /must name 1 to 10 .* not 11/],
-  ['one of them twice', [own('a'), own('b'), own('a')], /names "arn:.*policy\/a" twice/],
+  ['a list with a policy twice', [own('a'), own('b'), own('a')], /names "arn:.*policy\/a" twice/],
   ['a role', [role.arn], /which is not a managed policy ARN/],
   ['an empty name', [own('')], /is not a managed policy ARN/],
   ['an empty part of a path', [own('a//b')], /is not a managed policy ARN/],
   ['a name of 129 characters', [own('x'.repeat(129))], /is not a managed policy ARN/],
-  ['what the kubelet expands', [own('$(X)')], /is not a managed policy ARN/],
-  ['white space around', [` ${own('a')}`], /is not a managed policy ARN/],
+  ['a variable which the kubelet expands', [own('$(X)')], /is not a managed policy ARN/],
+  ['an ARN with white space around it', [` ${own('a')}`], /is not a managed policy ARN/],
   ['a line feed at the end', [`${own('a')}\n`], /is not a managed policy ARN/],
   ['a wildcard', [own('*')], /is not a managed policy ARN/],
-  ['upper case', [own('a').toUpperCase()], /is not a managed policy ARN/],
+  ['an ARN in upper case', [own('a').toUpperCase()], /is not a managed policy ARN/],
   ['an inline policy', [{ Statement: [] }], /must be a JSON array/],
-  ['another account', ['arn:aws:iam::222222222222:policy/a'], /neither in the account of role "arn:/],
-  ['another partition', ['arn:aws-cn:iam::aws:policy/a'], /nor AWS's own there/],
-  ['more than AWS takes', [own('x'.repeat(100)), 'y'.repeat(2000)], /longer than 2048 characters/],
+  [
+    'a policy of another account',
+    ['arn:aws:iam::222222222222:policy/a'],
+    /neither in the account of role "arn:/,
+  ],
+  ['a policy of another partition', ['arn:aws-cn:iam::aws:policy/a'], /nor AWS's own there/],
+  ['a list longer than AWS takes', [own('x'.repeat(100)), 'y'.repeat(2000)], /longer than 2048 characters/],
 ]
 
 for (const [what, value, reason] of WRONG)
-  test(`${what} is refused, and told why`, () => assert.match(String(read(value)), reason))
+  test(`${what} is refused with the reason`, () => assert.match(String(read(value)), reason))
 
-test('where the role is not known, its account is not judged', () => {
+test('the account of a policy is not checked while the role is unknown', () => {
   assert.deepEqual(read(['arn:aws-cn:iam::222222222222:policy/a'], null), [
     'arn:aws-cn:iam::222222222222:policy/a',
   ])
 })
 
-test('a hostile text is judged in no time', () => {
+test('a hostile text is parsed in less than a second', () => {
   const began = performance.now()
   for (const text of ['a/'.repeat(900), 'a'.repeat(2000), '['.repeat(2048)]) read([own(text)], null)
   read('['.repeat(2048))

@@ -65,17 +65,17 @@ describe('settings', () => {
     assert.deepEqual({ stateDir, mode, stsQps }, { stateDir: '/a', mode: 'audit', stsQps: 7 })
   })
 
-  it('are read from the environment, where the flag wins', () => {
+  it('are read from the environment, but a flag takes precedence', () => {
     const env = { POD2IAM_NODE_NAME: 'a', POD2IAM_STATE_DIR: '/env', POD2IAM_STS_QPS: '3' }
     const { nodeName, stateDir, stsQps } = settings(['--state-dir=/flag'], env)
     assert.deepEqual({ nodeName, stateDir, stsQps }, { nodeName: 'a', stateDir: '/flag', stsQps: 3 })
   })
 
-  it('a wrong value in the environment does not matter where the flag is given', () => {
+  it('a wrong value in the environment does not matter when the flag is given', () => {
     assert.equal(settings(['--sts-qps=3'], { POD2IAM_NODE_NAME: 'a', POD2IAM_STS_QPS: 'x' }).stsQps, 3)
   })
 
-  it('variables of others are ignored, as Kubernetes sets them for Services', () => {
+  it('unknown variables are ignored, such as those which Kubernetes sets for Services', () => {
     assert.equal(settings([], { POD2IAM_NODE_NAME: 'a', POD2IAM_SERVICE_HOST: '10.0.0.1' }).nodeName, 'a')
   })
 
@@ -86,7 +86,7 @@ describe('settings', () => {
   ] as const)
     it(`${argv} means ${expected}`, () => assert.equal(settings(argv).ownedTable, expected))
 
-  it('a boolean flag does not swallow what follows it', () => {
+  it('a boolean flag does not take the next argument as its value', () => {
     const result = settings(['--owned-table', '--state-dir=/a'])
     assert.deepEqual([result.ownedTable, result.stateDir], [true, '/a'])
   })
@@ -135,7 +135,7 @@ describe('settings', () => {
     [['--nodeName=x'], /is not a setting/],
     [['--__proto__=x'], /is not a setting/],
   ] as const)
-    it(`${argv.join(' ')} is a mistake told in one sentence`, () => {
+    it(`${argv.join(' ')} is a mistake reported in one sentence`, () => {
       const found = errors(argv)
       assert.equal(found.length, 1, found.join(' | '))
       assert.match(found[0] ?? '', says)
@@ -146,7 +146,7 @@ describe('settings', () => {
     assert.deepEqual(errors([], env), ['POD2IAM_STS_QPS must be a whole number from 1 to 100.'])
   })
 
-  it('all mistakes are told together', () => {
+  it('all mistakes are reported together', () => {
     const found = errors(['--sts-qps=x', '--mode=y', 'stray'], {})
     assert.equal(found.length, 4, found.join(' | '))
     assert.ok(
@@ -156,7 +156,7 @@ describe('settings', () => {
     )
   })
 
-  it('an error that is no mistake of the user’s is not swallowed', () => {
+  it('an error that is not a mistake of the user is thrown', () => {
     const broken: Setting<string> = {
       ...text('x', ''),
       parse: () => {
@@ -201,7 +201,7 @@ describe('the command line of a process', () => {
     ])
   })
 
-  it('gives the settings when there is no mistake', () => {
+  it('gives the settings when there are no mistakes', () => {
     const { status, stdout } = run(['--name=x'], { POD2IAM_HEALTH_PORT: '7' })
     assert.deepEqual([status, JSON.parse(stdout)], [0, { name: 'x', healthPort: 7 }])
   })

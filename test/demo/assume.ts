@@ -1,4 +1,4 @@
-/** Calls AssumeRole for a role's ARN, with whatever credentials the machine it runs on has, and prints the session's ARN or STS' error. */
+/** Calls AssumeRole for the ARN of a role with the credentials of the machine on which it runs, and prints the ARN of the session or the error of STS. */
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts'
 
 const [RoleArn = '', endpoint = ''] = process.argv.slice(2)

@@ -8,8 +8,8 @@ import { accessKeyOf, CREDENTIALS_URL, DATADOG_ROLE, PROJECT, type Stage } from 
 
 /**
  * @param pod the annotated pod
- * @param plain a pod without annotation
- * @param key the access key id the annotated pod had before
+ * @param plain a pod without an annotation
+ * @param key the access key id that the annotated pod had before
  */
 export async function showResilience(stage: Stage, out: Output, pod: string, plain: string, key: string) {
   out.step('The firewall is flushed, the node guard killed: the block stands or heals, credentials stay')
@@ -34,11 +34,11 @@ export async function showResilience(stage: Stage, out: Output, pod: string, pla
   out.shows((await refused()) && (await served()), 'the node guard is back and has verified the block again')
 }
 
-/** The same flush twice: of the rules as they are by default, and with a table that belongs to the firewall. */
+/** The same flush twice: with the default rules, and with a table that the firewall owns. */
 async function showFlushes(stage: Stage, out: Output, plain: string, refused: () => Promise<boolean>) {
   out.say('Another agent of the node flushes the firewall. First with the default settings:')
   const healed = await flush(stage, out, plain)
-  // Before its poll of ten seconds would have done it; how quickly is what the table below tells.
+  // This must happen before its poll every ten seconds would repair the rules; the table below shows how quickly it was.
   out.shows((await refused()) && healed.openMs < 5000, 'the firewall put its rules back by itself')
 
   const { code, stdout } = await stage.exec('node', ['nft', 'list', 'tables'])
@@ -58,7 +58,7 @@ async function showFlushes(stage: Stage, out: Output, plain: string, refused: ()
 /** One flush may fall between two connections of the prober. */
 const FLUSHES = 5
 
-/** Flushes the node's rules under a prober's eyes, and waits each time until the firewall has put back what was its own. */
+/** Flushes the node's rules while a prober runs, and waits each time until the firewall has restored its own. */
 async function flush(stage: Stage, out: Output, plain: string): Promise<Gap> {
   const guard = await stage.guard()
   const repairs = () => stage.pods.logs(guard, 'firewall').match(/rules repaired/g)?.length ?? 0
@@ -87,7 +87,7 @@ export function gapTable(byDefault: Gap, owned: Gap): string[] {
   ]
 }
 
-/** The node guard anew, with the flag that the chart's value sets. */
+/** Restarts the node guard with the flag that the value of the chart sets. */
 async function ownTable(stage: Stage): Promise<void> {
   const before = await stage.guard()
   type Guard = KubeObject & { spec: { template: { spec: { initContainers: Args[]; containers: Args[] } } } }
@@ -113,10 +113,10 @@ function restarts(pod: Parameters<typeof isReady>[0]): number {
   )
 }
 
-/** What a prober saw. */
+/** The result of a prober. */
 export type Gap = { readonly attempts: number; readonly answered: number; readonly openMs: number }
 
-/** Connects to the real endpoint from a pod as fast as it can and counts what is not refused. */
+/** Connects from a pod to the real endpoint as fast as possible, and counts the connections that are not refused. */
 function probe(stage: Stage, pod: string): { started: Promise<void>; stop: () => Promise<Gap> } {
   const child = stage.spawn(stage.pods.network(pod), [process.execPath, `${PROJECT}test/demo/prober.ts`])
   const lines = linesOf(child)

@@ -1,4 +1,4 @@
-/** The last paragraph of the demo: what was seen, in a few sentences. */
+/** The last paragraph of the demo: a short summary of what was shown. */
 import type { Output } from './output.ts'
 
 /** What a reader should remember of a run that showed everything. */
@@ -13,7 +13,7 @@ const ON_LOOPBACK =
   'As root on Linux the demo also shows the redirect and the block.'
 
 /**
- * Paragraphs for the end.
+ * The paragraphs at the end.
  *
  * @param time how long it took, with its unit
  */

@@ -34,7 +34,7 @@ export async function showWebIdentity(stage: Stage, out: Output): Promise<void> 
   out.shows(after.startsWith('AccessDenied'), 'root on the node does not')
 }
 
-/** What an operator sets up once in an account. Returns the trust policy of a role for the service account. */
+/** Creates what an operator needs once in each account. Returns the trust policy of a role for the service account. */
 async function trustTheIssuer(
   { aws, api }: Stage,
   out: Output,
@@ -55,7 +55,7 @@ async function trustTheIssuer(
   return trustPolicy
 }
 
-/** What STS answers to a process on the node that has the node's own credentials. */
+/** The answer of STS to a process on the node with the node's own credentials. */
 async function assumeOnNode(stage: Stage, out: Output, role: string): Promise<string> {
   const script = `${PROJECT}test/demo/assume.ts`
   const { stdout } = await stage.exec('node', [process.execPath, script, role, `http://${ADDRESSES.vpc[0]}`])

@@ -1,4 +1,4 @@
-/** What the demo prints fits a terminal of 80 columns, and its commands can be pasted. */
+/** The output of the demo fits a terminal of 80 columns, and its commands can be pasted. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
@@ -10,29 +10,29 @@ const LOG =
   '{"time":"2026-11-29T17:39:53.457Z","level":"info","msg":"request","path":"/latest/meta-data/iam/security-credentials/arn:aws:iam::111111111111:role/datadog-agent.services.kops.domain.com","status":200}'
 const SENTENCE = 'the firewall put its rules back by itself. '.repeat(5).trim()
 
-test('a sentence is broken at spaces and keeps every word', () => {
+test('a sentence is folded at spaces and keeps every word', () => {
   const lines = fold(SENTENCE, '  ✔ ', '    ')
   assert.ok(widest(lines) <= WIDTH)
   assert.equal(lines.map((line) => line.replace(/^ {2}✔/, '').trim()).join(' '), SENTENCE)
 })
 
-test('a log line is broken behind commas and slashes and loses no character', () => {
+test('a log line is folded after commas and slashes and keeps every character', () => {
   const lines = fold(LOG, '    ')
   assert.ok(widest(lines) <= WIDTH, lines.join('\n'))
   assert.equal(lines.map((line) => line.trim()).join(''), LOG)
 })
 
-test('a line that fits stays as it is, with its own indent', () => {
+test('a line that fits is unchanged and keeps its own indent', () => {
   assert.deepEqual(fold('    "Account": "1"', '    '), ['        "Account": "1"'])
 })
 
-test('a word that cannot be broken stays whole', () => {
+test('a word that cannot be folded stays whole', () => {
   const word = 'x'.repeat(100)
   assert.deepEqual(fold(word, '  '), [`  ${word}`])
   assert.deepEqual(fold(`short ${word}`, '  '), ['  short', `    ${word}`])
 })
 
-test('a folded command is the same command to a shell', () => {
+test('a folded command is still the same command for a shell', () => {
   const command = `printf '<%s>' one "two words" 'three of them' ${'four '.repeat(20).trim()} end`
   const lines = foldCommand(command, '  ')
   assert.ok(lines.length > 1 && widest(lines) <= WIDTH, lines.join('\n'))

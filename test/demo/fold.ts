@@ -1,31 +1,31 @@
-/** Folds lines, so that a terminal of 80 columns shows them as they were meant. */
+/** Folds lines, so that a terminal of 80 columns shows them as intended. */
 
-/** Columns of a line at most, where a text can be broken at all. */
+/** The most columns of a line, if a text can be folded at all. */
 export const WIDTH = 80
 
-/** Places to break at, the best first: each is a text that stays at the end of a line. */
+/** The places at which a line can end, the best first: each is a text at the end of a line. */
 const BREAKS: readonly (readonly string[])[] = [[' '], [',', ';'], ['/', ':']]
 
 /**
- * A text as lines of at most {@link WIDTH} columns, each behind its indent: broken at spaces, otherwise behind commas,
- * otherwise behind slashes. A word without any of these stays as long as it is.
+ * A text as lines of at most {@link WIDTH} columns, each after its indent: folded at spaces, otherwise after commas, otherwise
+ * after slashes. A word without any of these stays as long as it is.
  *
- * @param rest indent of every line but the first
+ * @param rest the indent of every line except the first
  */
 export function fold(text: string, indent: string, rest = `${indent}  `): string[] {
   return broken(text, indent, rest, BREAKS, 0)
 }
 
-/** Words of a shell command, those in quotes whole, and an option or a pipe together with what belongs to it. */
+/** The words of a shell command: a quoted argument is one word, and an option or a pipe is one word with what belongs to it. */
 const WORDS = /(?:(?:-[HXcno]|\|) )*(?:[^\s'"]|'[^']*'|"[^"]*")+/g
 
 /**
- * A shell command over as many lines as it takes, still one that can be pasted: only at spaces, with a backslash at each end.
- * An argument in quotes stays on one line, however long.
+ * A shell command on as many lines as it needs, which can still be pasted: folded only at spaces, with a backslash at each end.
+ * A quoted argument stays on one line, however long it is.
  */
 export function foldCommand(command: string, indent: string): string[] {
   const words = command.match(WORDS) ?? [command]
-  // A comment ends a command, and does not go on behind a backslash.
+  // A comment ends a command, and cannot be continued after a backslash.
   if (indent.length + command.length <= WIDTH || command.includes(' #')) return [indent + command]
   const lines: string[] = []
   let line = indent
@@ -54,7 +54,7 @@ function broken(
   return [line, ...broken(text.slice(at).trimStart(), rest, rest, breaks, done + 1)]
 }
 
-/** Where the next line begins: of the best kind of place that fills half of the line at least; else the last of any kind. */
+/** Where the next line begins: at the best kind of place that fills at least half of the line, otherwise at the last place of any kind. */
 function breakOf(text: string, room: number, breaks: readonly (readonly string[])[]): number | undefined {
   const last = (marks: readonly string[]) =>
     Math.max(...marks.map((mark) => text.lastIndexOf(mark, mark === ' ' ? room : room - 1))) + 1

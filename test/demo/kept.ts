@@ -1,6 +1,6 @@
 /**
- * A demo that was left running: it listens on a socket only its user can open, so that `npm run demo -- exec` and
- * `npm run demo -- stop` find it.
+ * A demo that was left running: it listens on a socket that only its user can open, so that `npm run demo -- exec` and
+ * `npm run demo -- stop` can find it.
  */
 import { chmodSync, rmSync } from 'node:fs'
 import { createServer, type IncomingMessage, request } from 'node:http'
@@ -10,15 +10,15 @@ import { text } from 'node:stream/consumers'
 import type { KubeObject } from '../sandbox/index.ts'
 import type { Stage } from './stage.ts'
 
-export const SOCKET = join(tmpdir(), `pod2iam-demo-${process.getuid?.() ?? 0}.sock`)
+const SOCKET = join(tmpdir(), `pod2iam-demo-${process.getuid?.() ?? 0}.sock`)
 
 /** A forgotten demo ends by itself. */
 export const LIFETIME_HOURS = 12
 
 /**
- * Refuses to start a second demo that stays: its socket would take the first one's place, which nobody could end then.
+ * Refuses to start a second demo that stays: its socket would replace that of the first one, which nobody could end then.
  *
- * @throws Error with the remedy where one is running
+ * @throws Error with the remedy if one is running
  */
 export async function refuseSecond(): Promise<void> {
   const answers = await ask('/there', {}).then(
@@ -31,12 +31,12 @@ export async function refuseSecond(): Promise<void> {
 /**
  * Serves `exec` and `stop`.
  *
- * @returns what waits until it is stopped
- * @throws Error where another demo has come in between
+ * @returns a function that waits until it is stopped
+ * @throws Error if another demo was started in between
  */
 export async function keep(stage: Stage): Promise<() => Promise<void>> {
   await refuseSecond()
-  // Of a demo that was killed.
+  // The socket may belong to a demo that was killed.
   rmSync(SOCKET, { force: true })
   const server = createServer(async (incoming, response) => {
     const answer = await handle(stage, incoming.url, await text(incoming)).catch((error: Error) => ({
@@ -61,7 +61,7 @@ async function handle(stage: Stage, url: string | undefined, body: string): Prom
   return await stage.inPod(await fullName(stage, pod), ...argv)
 }
 
-/** `namespace/name` of a pod given by name alone, if there is one such pod. */
+/** `namespace/name` of a pod that is given by its name alone, if there is exactly one. */
 async function fullName(stage: Stage, pod: string): Promise<string> {
   if (pod.includes('/')) return pod
   const { items } = await stage.kube.list<KubeObject>('pods')
@@ -71,7 +71,7 @@ async function fullName(stage: Stage, pod: string): Promise<string> {
   throw new Error(`there is ${found ? 'more than one' : 'no'} pod ${pod}; the pods are ${names.join(', ')}`)
 }
 
-/** Asks the demo that was left running. Throws a sentence where there is none. */
+/** Sends a request to the demo that was left running. Throws a sentence if there is none. */
 export async function ask(
   path: '/exec' | '/stop' | '/there',
   body: unknown,

@@ -1,4 +1,4 @@
-/** pod2iam's processes on 127.0.0.1, against the sandbox's AWS and API server. */
+/** pod2iam's processes on 127.0.0.1, with the sandbox's AWS and API server. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -22,7 +22,7 @@ export type RunningSidecar = {
 }
 
 export type LoopbackStage = LoopbackSandbox & {
-  /** Runs the sidecar of an admitted pod, with the environment the injector gave it but for addresses. */
+  /** Runs the sidecar of an admitted pod with the environment from the injector, except for addresses. */
   readonly runSidecar: (pod: Pod & KubeObject) => Promise<RunningSidecar>
   readonly killBroker: () => Promise<void>
 }
@@ -69,7 +69,7 @@ async function startBroker({ aws }: LoopbackSandbox, kubeconfig: string, directo
     `--port=${port}`,
     `--health-port=${health}`,
     `--imds-endpoint=${aws.imdsUrl}`,
-    // Nothing can be guarded here: the demo says so.
+    // Nothing can be guarded here, which the demo says.
     '--require-firewall=false',
     `--state-dir=${directory}`,
   ]
@@ -137,7 +137,7 @@ async function startSidecar(
   return { process, sidecar: { url, get, log: () => process.output } }
 }
 
-/** One of our processes, and what it printed. */
+/** One of our processes, and its output. */
 class Process {
   output = ''
   readonly #name: string

@@ -1,6 +1,6 @@
 /**
- * The story as far as it goes without network namespaces: AWS, the API server, injector, broker and sidecars as
- * processes on 127.0.0.1. What needs a network of the pod's own is left out by name.
+ * The part of the story that is possible without network namespaces: AWS, the API server, the injector, the broker and sidecars as
+ * processes on 127.0.0.1. What needs a pod network is listed as left out.
  */
 import { readFileSync } from 'node:fs'
 import { type KubeObject, type Pod, trust } from '../sandbox/index.ts'
@@ -78,7 +78,7 @@ function agentPod({ kube }: LoopbackStage): Promise<Pod & KubeObject> {
   })
 }
 
-/** The log lines of credential requests, once there are so many: they come through a pipe. */
+/** Waits for this many log lines of credential requests, since they come through a pipe. */
 function requestLines(sidecar: RunningSidecar, count: number): Promise<string[]> {
   return until(`${count} log lines of credential requests`, () => {
     const lines = sidecar

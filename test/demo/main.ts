@@ -1,6 +1,6 @@
 /**
- * `npm run demo`: the product doing its job, as a story that is also a test (exit code 1 when a step did not show
- * what it should). `npm run demo -- --help` lists what else it does.
+ * `npm run demo`: the product at work, as a story that is also a test: the exit code is 1 if a step does not show what it should.
+ * `npm run demo -- --help` lists the other commands.
  */
 import { spawn } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -83,11 +83,11 @@ type PlayOptions = {
   /** Why nothing that needs network namespaces is shown. */
   readonly noNamespaces?: string
   readonly color?: boolean
-  /** With the seventh step. */
+  /** Whether the seventh step is played. */
   readonly webIdentity?: boolean
 }
 
-/** Plays the story. `after` gets the stage when it is over. */
+/** Plays the story, and then passes the stage to `after`. */
 async function play(
   write: (line: string) => void,
   after: (stage: Stage, code: number) => Promise<void>,
@@ -121,7 +121,7 @@ async function play(
   return code
 }
 
-/** Plays the story and writes what it printed, with its time, as the picture of the README. A failed run is not a picture. */
+/** Plays the story and writes its output with the times as the picture of the README. A failed run is not written. */
 async function record([file, ...more]: string[]): Promise<number> {
   if (file === undefined || more.length > 0) throw new Error('write: npm run demo -- --record FILE.svg')
   const started = performance.now()
@@ -153,8 +153,8 @@ function conclude(out: Output, write: (line: string) => void, started: number, l
 }
 
 /**
- * The story in a process of its own that goes on when this one has printed it. It holds neither our output nor our
- * errors open, so that a pipe behind us ends with us.
+ * Plays the story in a separate process, which continues when this one has printed it. That process does not keep our standard
+ * output or standard error open, so that a pipe from us ends together with us.
  */
 async function playInBackground(): Promise<number> {
   const child = spawn(process.execPath, [fileURLToPath(import.meta.url), 'kept'], {

@@ -1,4 +1,4 @@
-/** What the demo prints: steps, what was run, what came back, and whether it shows what it should. */
+/** The output of the demo: steps, commands, their results, and whether these show what they should. */
 import { fold, foldCommand } from './fold.ts'
 
 export type Output = {
@@ -6,13 +6,13 @@ export type Output = {
   readonly step: (title: string) => void
   /** A sentence of the story. */
   readonly say: (text: string) => void
-  /** A command as a person would type it, and what came back. */
+  /** A command as a person would type it, and its result. */
   readonly ran: (command: string, output?: string) => void
   /** Something the demo promises: printed with a tick, or counted as a failure. */
   readonly shows: (condition: boolean, what: string) => void
-  /** Something this machine cannot show, by name. */
+  /** Something that this machine cannot show, with the reason. */
   readonly leftOut: (what: string, why: string) => void
-  /** How many of the promises have been shown so far. */
+  /** The number of promises that have been shown so far. */
   readonly shown: number
   readonly failures: readonly string[]
   readonly omissions: readonly string[]
@@ -24,7 +24,7 @@ export function createOutput(write: (line: string) => void, color: boolean): Out
   const all = (lines: readonly string[]) => {
     for (const line of lines) write(line)
   }
-  /** A sentence behind a mark, of which only the mark has a colour: it is replaced when the lines are folded. */
+  /** A sentence after a mark, of which only the mark has a colour, which is added after the lines are folded. */
   const marked = (code: number, mark: string, text: string) => {
     const [first = '', ...rest] = fold(`${mark} ${text}`, '  ', '    ')
     all([first.replace(mark, paint(code, mark)), ...rest])
@@ -51,7 +51,7 @@ export function createOutput(write: (line: string) => void, color: boolean): Out
       all(foldCommand(`$ ${command}`, '  ').map((line) => paint(36, line)))
       if (output.trim() === '') return
       for (const line of output.trimEnd().split('\n')) {
-        // Also of a diff, whose lines all begin with a plus.
+        // This includes the lines of a diff, which all begin with a plus.
         const [lead = ''] = /^(?:\+ )?\s*/.exec(line) ?? []
         all(fold(line, '    ', `    ${lead}  `))
       }
@@ -72,7 +72,7 @@ export function createOutput(write: (line: string) => void, color: boolean): Out
   }
 }
 
-/** Shortens what must not stand on a screen: keeps the first characters of every secret value in a JSON text. */
+/** Shortens what must not be on a screen: only the first characters of every secret value in a JSON text are kept. */
 export function shortenSecrets(text: string): string {
   return text.replace(
     /("(?:SecretAccessKey|Token)"\s*:\s*")([^"]{6})[^"]*(")/g,

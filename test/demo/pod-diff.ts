@@ -1,4 +1,4 @@
-/** What the injector added to a pod, short enough for a screen. */
+/** What the injector added to a pod, in a form that fits a screen. */
 import { stringify } from 'yaml'
 
 type Named = { readonly name: string }
@@ -11,8 +11,8 @@ type PodLike = {
 }
 
 /**
- * What a pod has of ours, as YAML lines that begin with `+`; of a container, only what a reader asks about first,
- * in a line each. What the API server and controllers add to every pod is not shown.
+ * What the injector added to a pod, as YAML lines that begin with `+`: for a container, only the most important fields, one in each
+ * line. What the API server and controllers add to every pod is not shown.
  */
 export function additions(pod: PodLike): string {
   const { metadata, spec } = pod
@@ -52,7 +52,7 @@ function fields(entry: Named, keys: readonly string[]): string[] {
     .map(([key, value], i) => `    ${i === 0 ? '- ' : '  '}${key}: ${flow(value)}`)
 }
 
-/** Of the mounts, ours, if any. */
+/** Only our own mounts, if there are any. */
 function shown(key: string, value: unknown): unknown {
   if (key !== 'volumeMounts' || !Array.isArray(value)) return value
   const names = ours(value).map(({ name }) => name)

@@ -1,6 +1,6 @@
 /**
- * Connects to 169.254.169.254:80 over and over, in the network namespace it is started in, and says at the end
- * (when stdin closes, after 100 more attempts) how often and for how long the real endpoint could be reached.
+ * Connects repeatedly to 169.254.169.254:80 in the network namespace in which it is started. When stdin closes, it makes 100 more
+ * attempts, and prints how often and for how long the real endpoint could be reached.
  */
 import { connect } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -31,7 +31,7 @@ for (let more = 100; more > 0; stopping && more--) {
     openMs += now - last
   }
   last = now
-  // Warm by then: a slow first attempt would hide what happens meanwhile.
+  // The prober is warm now; a slow first attempt would hide what happens in the meantime.
   if (++attempts === 100) process.stdout.write('started\n')
   await wait(1)
 }

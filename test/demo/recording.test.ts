@@ -1,4 +1,4 @@
-/** The recorded demo: everything that was printed, in its time, and the file that the README shows. */
+/** The recorded demo: everything that was printed, at its time, and the file that the README shows. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
@@ -14,19 +14,19 @@ const lines = [
 ]
 const svg = recordingSvg({ command: 'npm run demo', lines })
 
-/** When each frame begins, as shares of the whole in percent. */
+/** The beginning of each frame, in percent of the whole time. */
 const framesOf = (text: string) =>
   [...(/@keyframes lines \{\n([\s\S]*?)\n\}\n/.exec(text)?.[1] ?? '').matchAll(/^([\d.]+)%/gm)].map(
     ([, share]) => Number(share),
   )
 
-test('every line is in the picture, with its colours, and nothing of it is markup', () => {
+test('the picture contains every line with its colours and escapes markup in it', () => {
   for (const text of ['begins', '<tspan class="b">1. A step</tspan>', '&lt;(a) &lt;(b) &amp;&amp; true'])
     assert.ok(svg.includes(text), text)
   assert.ok(!svg.includes('\u001b'))
 })
 
-test('a frame begins for each line, none before the one ahead of it, and a pause of the run is kept', () => {
+test('the picture has a frame for each line, in their order, and keeps a pause of the run', () => {
   const frames = framesOf(svg)
   assert.equal(frames.length, lines.length + 2)
   assert.deepEqual(
@@ -38,7 +38,7 @@ test('a frame begins for each line, none before the one ahead of it, and a pause
   assert.ok(((last - before) / 100) * total >= 8.8, `${((last - before) / 100) * total} s`)
 })
 
-test('the first frame is the end of the run, and the second an empty terminal', () => {
+test('the first frame shows the end of the run, and the second an empty terminal', () => {
   const offsets = [...svg.matchAll(/^[\d.]+% \{ transform: translateY\((-?\d+)px\) \}$/gm)].map(
     ([, offset]) => Number(offset),
   )
@@ -51,7 +51,7 @@ test('the clock shows the time of the run', () => {
   for (const time of ['0.0 s', '0.1 s', '9.0 s']) assert.ok(svg.includes(`>${time}</text>`), time)
 })
 
-test('whoever wants no motion sees the end, and both colour schemes are there', () => {
+test('the picture shows the end of the run if reduced motion is preferred, and has both colour schemes', () => {
   assert.match(svg, /prefers-reduced-motion: reduce\) \{ \.lines, \.clock \{ animation: none/)
   assert.match(svg, /prefers-color-scheme: dark/)
 })
@@ -60,7 +60,7 @@ test('a recording without lines is refused', () => {
   assert.throws(() => recordingSvg({ command: 'npm run demo', lines: [] }), /nothing was recorded/)
 })
 
-test('the picture of the README is a whole run, small, and asks nobody for anything', () => {
+test('the picture of the README shows a complete run, is small, and loads nothing', () => {
   const picture = readFileSync(`${PROJECT}docs/images/demo.svg`, 'utf8')
   assert.ok(picture.length <= 200 * 1024, `${picture.length} bytes`)
   for (const step of [1, 2, 3, 4, 5, 6]) assert.match(picture, new RegExp(`>${step}\\. `))

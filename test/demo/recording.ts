@@ -1,20 +1,20 @@
 /** A run of the demo as an animated SVG: a terminal through which its lines scroll, and a clock that shows the run's own time. */
 
-/** A line as the demo printed it, colours included, and when: milliseconds since the start. */
+/** A line as the demo printed it, including colours, and its time in milliseconds since the start. */
 export type RecordedLine = { readonly at: number; readonly text: string }
 
 export type Recording = { readonly command: string; readonly lines: readonly RecordedLine[] }
 
 const [COLUMNS, ROWS] = [80, 30]
-/** Of the fonts below, a character is 0.6 of its size wide. */
+/** In the fonts below, the width of a character is 0.6 of its size. */
 const [FONT, LINE, CHARACTER] = [13, 18, 7.83]
 const [PAD, BAR] = [16, 34]
 const WIDTH = Math.ceil(COLUMNS * CHARACTER + 2 * PAD)
 const HEIGHT = BAR + ROWS * LINE + PAD
 
-/** How long a line stays alone at least, milliseconds: a run prints most of its lines faster than anybody reads. */
+/** The least time before the next line, in milliseconds, since a run prints most of its lines faster than anybody can read. */
 const READING = { line: 220, blank: 60, step: 1500, end: 4000 }
-/** The end of the run comes first, so that a picture that does not move yet is not an empty one. */
+/** The time for which the end of the run is shown first, so that a picture that does not move yet is not empty. */
 const POSTER = 2500
 
 const CLASSES: Readonly<Record<string, string>> = { 1: 'b', 31: 'r', 32: 'g', 33: 'y', 36: 'c' }
@@ -26,13 +26,13 @@ svg { --paper: #ffffff; --bar: #eaeef2; --ink: #1f2328; --faint: #59636e; --edge
 }
 text { font: ${FONT}px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: var(--ink); white-space: pre }
 .b { font-weight: 600 } .g { fill: var(--g) } .r { fill: var(--r) } .y { fill: var(--y) } .c { fill: var(--c) } .faint { fill: var(--faint) }`
-/** Last, so that it holds. */
+/** This rule must be the last one to take effect. */
 const STILL = '@media (prefers-reduced-motion: reduce) { .lines, .clock { animation: none } }'
 
 /**
- * The recording as a whole SVG file, light and dark. Where nothing is animated, it shows the end of the run.
+ * The recording as a complete SVG file for light and dark pages. Where nothing is animated, it shows the end of the run.
  *
- * @throws Error where there are no lines
+ * @throws Error if there are no lines
  */
 export function recordingSvg({ command, lines }: Recording): string {
   const last = lines.at(-1)
@@ -77,11 +77,11 @@ export function recordingSvg({ command, lines }: Recording): string {
   ].join('\n')
 }
 
-/** When each line is shown: not before its time, and not before the one ahead of it could be read. */
+/** The time at which each line is shown: not before its own time, and not before the previous line could be read. */
 function showTimes(lines: readonly RecordedLine[]): number[] {
   let [free, late] = [0, 0]
   return lines.map(({ at, text }, index) => {
-    // A pause of the run is not made longer by what reading took before it.
+    // A pause of the run does not get longer by the reading time before it.
     const begins = Math.max(at + late, free)
     late = begins - at
     const isEndOfStep = lines[index + 1]?.text === '' && /^\u001b\[1m\d/.test(lines[index + 2]?.text ?? '')

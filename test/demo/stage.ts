@@ -1,4 +1,4 @@
-/** What the story is played on: a cluster, its IAM roles, and short forms of what the steps do again and again. */
+/** The stage of the story: a cluster, its IAM roles, and short forms of what the steps do repeatedly. */
 import { fileURLToPath } from 'node:url'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
 import { isReady, type KubeObject, type Pod } from '../sandbox/index.ts'
@@ -49,7 +49,7 @@ export async function daemonSetPod({ kube, pods }: Cluster, namespace: string, l
   return name
 }
 
-/** The access key id in a credential document, or undefined where the text is not one. */
+/** The access key id in a credential document, or undefined if the text is none. */
 export function accessKeyOf(document: string): string | undefined {
   return /"AccessKeyId"\s*:\s*"([A-Z0-9]+)"/.exec(document)?.[1]
 }

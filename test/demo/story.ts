@@ -1,4 +1,4 @@
-/** The demo's six steps. Each prints what was run and what came back, and checks that it shows what it should. */
+/** The six steps of the demo. Each prints its commands and their results, and checks that these show what they should. */
 import { readFileSync } from 'node:fs'
 import { peer } from '../peers/peers.ts'
 import { isReady, trust } from '../sandbox/index.ts'
@@ -67,7 +67,7 @@ export async function showInjection(stage: Stage, out: Output, pod: string): Pro
     names.join() === 'pod2iam-sidecar,pod2iam-gate',
     'the pod has the sidecar (a native sidecar) and the gate, before everything of its own',
   )
-  // The last of its start that is told through a pipe.
+  // This is the last line of the start that arrives through a pipe.
   const first = await stage.pods.waitForLog(pod, 'agent', /first request: (.*)/)
   const moments = startOf(stage.pods, pod)
   out.say('Its start, in milliseconds:')
@@ -148,7 +148,7 @@ export async function showLogs(stage: Stage, out: Output, pod: string): Promise<
   out.shows(!/"(?:SecretAccessKey|Token)"|ASIA[A-Z0-9]{16}/.test(log), 'no key, no token in it')
 }
 
-/** 5. Other pods: another role, no role, not opted in, not allowed. Returns the pod without annotation. */
+/** 5. Other pods: another role, no role, not opted in, not allowed. Returns the pod without an annotation. */
 export async function showOthers(stage: Stage, out: Output, agentKey: string): Promise<string> {
   out.step('Other pods: their own role, none, or a refusal')
   await showSecondRole(stage, out, agentKey)
@@ -190,7 +190,7 @@ async function showUnannotated(stage: Stage, out: Output): Promise<string> {
     return { code, stderr, milliseconds: Number(stdout) * 1000 }
   }
   let { code, stderr, milliseconds } = await ask()
-  // curl itself may have to wait for a processor; silence takes a second.
+  // curl itself may have to wait for a processor, whereas a dropped packet takes a second.
   for (let round = 1; code === 7 && milliseconds >= 100 && round < 5; round++)
     ({ code, stderr, milliseconds } = await ask())
   out.ran(`kubectl exec -n reports plain -- curl -sS ${CREDENTIALS_URL}`, stderr)

@@ -1,4 +1,4 @@
-/** A pod's start, from the node's events and from what gate and sidecar said. */
+/** The start of a pod, from the node's events and the logs of the gate and the sidecar. */
 import type { Pods } from '../sandbox/node/pods.ts'
 
 export type Moment = { readonly at: number; readonly what: string }
@@ -9,7 +9,7 @@ const EVENTS: Readonly<Record<string, string>> = {
   'sandbox-ready': 'network namespace ready',
 }
 
-/** Moments in order, milliseconds since the first. */
+/** The moments in order, in milliseconds since the first one. */
 export function startOf(pods: Pods, pod: string): Moment[] {
   const events = pods.timeline(pod).flatMap(({ at, event, container }) => {
     const what =

@@ -1,4 +1,4 @@
-/** Every block parses; Kubernetes takes its objects; shells take its commands. */
+/** Every block can be parsed, Kubernetes accepts its objects, and shells accept its commands. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { describe, test } from 'node:test'
@@ -19,7 +19,7 @@ function applied({ text }: Block): string[] {
 type KubeObject = { apiVersion?: string; kind?: string; metadata?: { name?: string; namespace?: string } }
 
 const isCloudFormation = ({ tag }: Block) => tag === 'cloudformation'
-/** gitops.test.ts looks at them. */
+/** gitops.test.ts checks these blocks. */
 const isGitOps = ({ tag }: Block) => tag === 'argocd' || tag === 'flux'
 const isValues = ({ text }: Block) => text.startsWith('# values: ')
 
@@ -37,19 +37,19 @@ function objectsIn(text: string): KubeObject[] {
   })
 }
 
-test('there is something to look at', () => {
+test('the pages have enough blocks of each kind', () => {
   assert.ok(MANIFESTS.length >= 8, `${MANIFESTS.length} manifests`)
   assert.ok(of('json').length >= 7, `${of('json').length} JSON blocks`)
   assert.ok(of('sh').length >= 25, `${of('sh').length} shell blocks`)
 })
 
-describe('manifests', () => {
+describe('the manifests', () => {
   for (const { at, text } of MANIFESTS)
-    test(`${at} has objects that are whole, and that a Kubernetes API server takes without a warning`, async () => {
+    test(`at ${at} have complete objects, which a Kubernetes API server accepts without a warning`, async () => {
       for (const object of objectsIn(text)) {
         const { apiVersion = '', kind, metadata } = object
         assert.ok(apiVersion && kind && metadata?.name, `${at}: apiVersion, kind or name is missing`)
-        // Of kops, and of groups that the sandbox's server does not have.
+        // Objects of kops, and of groups that the sandbox's server does not have.
         if (/^(?:kops\.k8s\.io|autoscaling)\//.test(apiVersion)) continue
         const namespace = metadata.namespace ?? 'default'
         await server().admin.applyYaml(
@@ -70,7 +70,7 @@ describe('manifests', () => {
   })
 })
 
-describe('other blocks parse', () => {
+describe('the other blocks can be parsed:', () => {
   for (const { at, text } of of('json')) test(`${at} as JSON`, () => assert.ok(JSON.parse(text)))
   for (const block of of('yaml').filter(isValues))
     test(`${block.at} as YAML`, () =>
@@ -81,13 +81,13 @@ describe('other blocks parse', () => {
   for (const { at, text } of of('sh', 'bash'))
     test(`${at} as a shell script`, () => {
       const { status, stderr } = spawnSync('bash', ['-n'], { input: text, encoding: 'utf8' })
-      // A here-document without its end is only warned about.
+      // A here-document without its end causes only a warning.
       assert.deepEqual([status, stderr], [0, ''])
     })
 })
 
-test('no block has a language that nobody checks', () => {
-  // Outputs of pod2iam are `text`: cli.test.ts.
+test('every block has a language that is checked', () => {
+  // Blocks of `text` are outputs of pod2iam, which cli.test.ts checks.
   const checked = new Set(['sh', 'bash', 'json', 'yaml', 'hcl', 'sql', 'text', ''])
   assert.deepEqual(
     BLOCKS.filter(({ language }) => !checked.has(language)).map(({ at }) => at),

@@ -1,6 +1,6 @@
 /**
- * docs/cli.md shows what the program really prints, and names every code that it has. With UPDATE_GOLDEN=1 the outputs are written anew.
- * The guides' commands of `pod2iam` are run here, too.
+ * docs/cli.md shows what the program really prints, and names every code that it has. UPDATE_GOLDEN=1 writes the outputs again.
+ * The `pod2iam` commands in the guides are run here, too.
  */
 import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
@@ -52,7 +52,7 @@ const deployment = (namespace: string, name: string, annotations: object) => ({
   },
 })
 
-/** What differs from run to run. */
+/** The text without what differs from run to run. */
 const settled = (text: string) =>
   text
     .replace(/\d{4}-\d\d-\d\d/g, 'DATE')
@@ -69,7 +69,7 @@ describe('docs/cli.md', needsNamespaces(), () => {
   })
   after(() => rm(directory, { recursive: true, force: true }))
 
-  /** The outputs of the page whose commands these are: as they are printed now. */
+  /** Compares the outputs of these commands on the page with what they print now. */
   async function compare(kubeconfig: string, isMine: (command: string) => boolean): Promise<void> {
     const blocks = page(FILE).blocks.filter(({ text }) => text.startsWith('$ pod2iam '))
     for (const { at, text } of blocks) {
@@ -92,7 +92,7 @@ describe('docs/cli.md', needsNamespaces(), () => {
     }
   }
 
-  /** Every line of the guides that calls it; 1 is what somebody has to do something about. */
+  /** Runs every line of the guides that calls the program; exit code 1 is a finding, and allowed. */
   async function runGuides(kubeconfig: string, isMine: (command: string) => boolean): Promise<number> {
     const lines = PAGES.flatMap(({ blocks }) => blocks)
       .filter(({ language, tag }) => language === 'sh' && tag === 'pod2iam')
@@ -115,7 +115,7 @@ describe('docs/cli.md', needsNamespaces(), () => {
     return lines.length
   }
 
-  test('shows what each command prints, of a cluster whose guards enforce', async () => {
+  test('shows what each command prints for a cluster whose guards enforce', async () => {
     const cluster = await createCluster({ injectorArgs: ['--base-role-arn=arn:aws:iam::111111111111:role/'] })
     const door = await openDoor(cluster.api)
     try {
@@ -135,7 +135,7 @@ describe('docs/cli.md', needsNamespaces(), () => {
     }
   })
 
-  /** Until the sidecar has received the broker's refusal, and the gate has said that it waits for the sidecar. */
+  /** Waits until the sidecar has received the broker's refusal, and the gate has logged that it waits for the sidecar. */
   async function isDenied(kubeconfig: string): Promise<void> {
     const deadline = Date.now() + 60_000
     for (;;) {
@@ -146,7 +146,7 @@ describe('docs/cli.md', needsNamespaces(), () => {
     }
   }
 
-  test('and of one in audit mode', async () => {
+  test('shows what audit prints for a cluster in audit mode', async () => {
     const cluster = await createCluster({ firewallArgs: ['--mode=audit', '--poll-interval=1s'] })
     let door: Door | undefined
     try {
@@ -189,7 +189,7 @@ describe('docs/cli.md', needsNamespaces(), () => {
   }
 })
 
-test('every block of text is an output of docs/cli.md, which is compared', () => {
+test('every block of text is an output in docs/cli.md, which is compared', () => {
   const blocks = PAGES.flatMap(({ file, blocks }) => blocks.map((block) => ({ file, ...block })))
   for (const { file, at, text } of blocks.filter(({ language }) => language === 'text')) {
     assert.equal(file, FILE, at)
@@ -197,7 +197,7 @@ test('every block of text is an output of docs/cli.md, which is compared', () =>
   }
 })
 
-test('docs/cli.md has every code of the program, and no other', () => {
+test('docs/cli.md has every code of the program and no other', () => {
   const sources = globSync('cli/**/*.ts', { cwd: PROJECT }).map((file) =>
     readFileSync(join(PROJECT, file), 'utf8'),
   )
@@ -206,7 +206,7 @@ test('docs/cli.md has every code of the program, and no other', () => {
       ([, one, other]) => one ?? other ?? '',
     ),
   )
-  // Put together from the container's name.
+  // These codes are built from the name of the container.
   const codes = new Set([...said, 'guard-not-ready', 'broker-not-ready'])
   const { prose } = page(FILE)
   const table = prose.slice(prose.indexOf('## Codes'))

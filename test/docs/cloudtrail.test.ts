@@ -1,4 +1,4 @@
-/** docs/cloudtrail.md: the queries find a pod's session by the name that the broker gives it, and nobody else's. */
+/** docs/cloudtrail.md: the queries find the session of a pod by the name that the broker gives it, and no others. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createServer } from 'node:http'
@@ -66,7 +66,7 @@ describe('the commands of the AWS CLI', needsPeer('aws'), () => {
     ['sessions-of-a-pod', 'ResourceName', assumed(SESSION), /GetObject\t/],
     ['pod-of-a-key', 'AccessKeyId', 'ASIAIOSFODNN7EXAMPLE', new RegExp(`^${SESSION}$`, 'm')],
   ] as const)
-    test(`${tag}: asks for ${key}, and prints what the page says`, async () => {
+    test(`look up ${key} in ${tag}, and print what the page says`, async () => {
       asked.length = 0
       assert.match(await run(tag), printed)
       const [first] = asked
@@ -82,7 +82,7 @@ describe('the SQL of Athena', () => {
     const value: unknown = JSON.parse(String(json ?? '{}'))[String(path).replace('$.', '')]
     return value === undefined ? null : String(value)
   })
-  // What Athena has as columns of a struct are columns here.
+  // The fields of a struct in Athena are columns here.
   const run = (tag: string) =>
     database.prepare(tagged(PAGE, tag).text.replaceAll('useridentity.', 'useridentity_')).all()
 
@@ -126,7 +126,7 @@ describe('the SQL of Athena', () => {
   gave(SESSION, 'i-0123456789abcdef0', '2026-11-29T09:30:00Z')
   gave(stranger, 'i-0123456789abcdef0', '2026-11-29T09:00:00Z')
 
-  test('what a pod did: its own events of that time, and no other pod’s', () => {
+  test('returns the events of a pod in a time range, and of no other pod', () => {
     assert.deepEqual(
       run('sql-events-of-a-pod').map(({ eventname, errorcode }) => [eventname, errorcode]),
       [
@@ -136,7 +136,7 @@ describe('the SQL of Athena', () => {
     )
   })
 
-  test('what a namespace was denied: of all its pods, and of no namespace whose name begins alike', () => {
+  test('returns what all pods of a namespace were denied, but not those of a namespace with the same beginning', () => {
     assert.deepEqual(
       run('denied-in-a-namespace').map(({ session, times }) => [session, times]),
       [
@@ -146,7 +146,7 @@ describe('the SQL of Athena', () => {
     )
   })
 
-  test('who had which role: each pod once, with its node and the number of sessions', () => {
+  test('returns each pod with a role once, with its node and the number of sessions', () => {
     assert.deepEqual(
       run('roles-of-a-namespace').map(({ pod, node, sessions, latest }) => [pod, node, sessions, latest]),
       [[SESSION, 'AROANODE:i-0123456789abcdef0', 2, '2026-11-29T09:30:00Z']],

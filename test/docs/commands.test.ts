@@ -20,20 +20,20 @@ const GUIDES = [
   'docs/migrating-from-kiam.md',
 ]
 
-describe('commands of', needsPeer('kubectl'), () => {
+describe('the commands of', needsPeer('kubectl'), () => {
   const server = testServer()
 
   for (const file of GUIDES)
-    test(`${file} are kubectl’s, and do not fail`, async () => {
+    test(`${file} do not fail with real kubectl`, async () => {
       const kube = server().admin
       await prepare(kube)
       const standIns = await startStandIns({ kubectl: kubectl(kube), helm: helm(kube), aws: () => ok() })
       try {
         const KUBECONFIG = await server().kubeconfig()
-        // One directory for all pages: kubectl keeps there what it has learned of the server.
+        // All pages share one directory, since kubectl caches what it has learned about the server in it.
         const env = { ...process.env, PATH: standIns.path, HOME: server().directory, KUBECONFIG }
         await symlink(join(PROJECT, 'charts'), join(standIns.directory, 'charts'))
-        // Those of `pod2iam` are run on a cluster with nodes: cli.test.ts.
+        // cli.test.ts runs the commands of `pod2iam` in a cluster with nodes.
         for (const { at, text } of page(file).blocks.filter(
           ({ language, tag }) => language === 'sh' && tag !== 'pod2iam',
         ))
@@ -46,7 +46,7 @@ describe('commands of', needsPeer('kubectl'), () => {
 
 const WORKLOADS = ['Deployment', 'StatefulSet', 'DaemonSet'] as const
 
-/** What the pages name. */
+/** Creates the objects that the pages name. */
 async function prepare(kube: KubeClient): Promise<void> {
   for (const one of ['reports', 'kube-system', 'storage-system']) await kube.apply(namespace(one))
   const name = 'nightly-7d9f8-x2x4q'
@@ -66,13 +66,13 @@ async function prepare(kube: KubeClient): Promise<void> {
     })
 }
 
-/** What a node is needed for, is left out: exec, logs, and rollouts, of which only the object is looked at. */
+/** Leaves out what needs a node: exec, logs, and rollouts, for which only the object is read. */
 function kubectl(kube: KubeClient): StandIn {
   return async ({ args }) => {
     if (args.includes('exec') || args.includes('logs')) return ok()
     const at = args.indexOf('rollout')
     if (args[at + 1] === 'restart') {
-      // kubectl writes the second of the restart into the template, and refuses two in one.
+      // kubectl writes the time of the restart in seconds into the template, and refuses two restarts in the same second.
       const last = await lastRestart(kube)
       await eventually('another second', () => Date.now() >= last + 1000)
     }
@@ -87,7 +87,7 @@ function kubectl(kube: KubeClient): StandIn {
   }
 }
 
-/** When kubectl restarted a workload last, milliseconds, in whole seconds. */
+/** The time of the last restart of a workload by kubectl, in milliseconds, rounded to seconds. */
 async function lastRestart(kube: KubeClient): Promise<number> {
   const times = WORKLOADS.map(async (kind) => {
     const workload = await kube.get(`${kind.toLowerCase()}s`, 'nightly', 'reports')
@@ -97,7 +97,7 @@ async function lastRestart(kube: KubeClient): Promise<number> {
   return Math.max(...(await Promise.all(times)))
 }
 
-/** Makes the objects and takes them away; helm.test.ts renders the commands. */
+/** Creates and deletes the objects; helm.test.ts renders the commands. */
 function helm(kube: KubeClient): StandIn {
   const workloads = components({ localPath: (path) => path }).filter(({ kind }) =>
     /^(?:Deployment|DaemonSet)$/.test(kind),
@@ -113,7 +113,7 @@ function helm(kube: KubeClient): StandIn {
   }
 }
 
-/** What was wrong with a script, or nothing. */
+/** The error of a script, or an empty string. */
 function run(script: string, options: { env: NodeJS.ProcessEnv; cwd: string }): Promise<string> {
   const shell = spawn('bash', ['-euo', 'pipefail', '-c', script], {
     ...options,

@@ -1,5 +1,5 @@
 /**
- * Decision records: each has a status and a date, the index lists them all, and whatever the repository refers to exists.
+ * Decision records: each has a status and a date, the index lists all of them, and every reference in the repository exists.
  * `UPDATE_GOLDEN=1 node --test test/docs/decisions.test.ts` writes the index again.
  */
 import assert from 'node:assert/strict'
@@ -14,7 +14,7 @@ type Decision = {
   readonly file: string
   readonly number: string
   readonly title: string | undefined
-  /** `accepted`, and which other records change or extend it. */
+  /** `accepted` or `superseded`, and which other records change or extend it. */
   readonly status: string
   readonly date: string
 }
@@ -37,7 +37,7 @@ function readDecision(file: string): Decision {
 }
 
 for (const { file, number, title, status, date } of decisions)
-  test(`${file}: its title has its number, and its third line a status and a date`, () => {
+  test(`${file} has its number in the title, and a status and a date in the third line`, () => {
     assert.ok(title, `the first line is not "# ${Number(number)}. TITLE"`)
     assert.match(status, /^(accepted|superseded)\b/, 'the third line is not "Status: accepted, YYYY-MM-DD."')
     assert.ok(!Number.isNaN(Date.parse(date)), date)
@@ -56,7 +56,7 @@ test('the index lists every record', () => {
   assert.equal(text(INDEX), index, 'UPDATE_GOLDEN=1 writes it again')
 })
 
-test('every decision that is referred to exists', () => {
+test('every reference to a decision leads to an existing record', () => {
   const files = globSync(
     '{*.md,Dockerfile,build.ts,{cli,charts,common,docs,examples,injector,node-guard,sidecar,test}/**/*.{md,ts,yaml,tpl,sh}}',
     { cwd: PROJECT },
@@ -66,7 +66,7 @@ test('every decision that is referred to exists', () => {
     const named = [
       ...all.matchAll(/\bdecisions?[ /]\[?(\d{1,4})(?!\d|\.\d)(?:(?:,| and) (\d{1,4}))?/gi),
       ...all.matchAll(/\]\((?:[^)\s]*\/)?(\d{4})-[a-z-]+\.md\)/g),
-      // Within the records and in parentheses a number of four digits with a leading zero is one of them.
+      // In the records, a number of four digits with a leading zero refers to another one.
       ...(file.startsWith('docs/decisions/') ? all.matchAll(/(?<![\d.:x-])\b(0[01]\d\d)\b(?![\d:-])/g) : []),
       ...all.matchAll(/[(`](0[01]\d\d)[)`]/g),
     ].flatMap(([, ...found]) => found.filter((one) => one !== undefined))

@@ -1,4 +1,4 @@
-/** docs/gitops.md: what Argo CD and Flux would install is the chart, with values that it has. */
+/** docs/gitops.md: Argo CD and Flux would install this chart, with values that exist. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { parse, parseAllDocuments, stringify } from 'yaml'
@@ -28,7 +28,7 @@ function valueAt(values: object, path: string): unknown {
   return path.split('.').reduce<unknown>((at, key) => (at as Record<string, unknown>)[key], values)
 }
 
-/** The namespace that the node guard can run in. */
+/** The labels of a namespace in which the node guard can run. */
 const PRIVILEGED = { 'pod-security.kubernetes.io/enforce': 'privileged' }
 
 describe('the Application of Argo CD', () => {
@@ -36,17 +36,17 @@ describe('the Application of Argo CD', () => {
   const { source: from, destination, ignoreDifferences, syncPolicy } = application.spec
   const values = from.helm.valuesObject
 
-  test('has the chart of this release, where the release workflow puts it', () => {
+  test('uses the chart of this release from where the release workflow publishes it', () => {
     assert.deepEqual(
       [application.apiVersion, application.kind, from.chart, from.targetRevision],
       ['argoproj.io/v1alpha1', 'Application', chart.name, chart.version],
     )
-    // Argo CD takes an OCI registry without its scheme.
+    // Argo CD expects an OCI registry without its scheme.
     assert.equal(from.repoURL, 'ghcr.io/pod2iam/charts')
     assert.match(RELEASE, /"oci:\/\/\$REGISTRY\/charts"/)
   })
 
-  test('has values that the chart has', () => {
+  test('has only values that the chart has', () => {
     const paths = leaves(values)
     assert.ok(paths.length >= 3)
     assert.deepEqual(
@@ -55,27 +55,23 @@ describe('the Application of Argo CD', () => {
     )
   })
 
-  test('makes the namespace as install.md does', () => {
+  test('creates the namespace with the same labels as install.md', () => {
     assert.equal(destination.namespace, RELEASE_NAMESPACE)
     assert.ok(syncPolicy.syncOptions.includes('CreateNamespace=true'))
     assert.deepEqual(syncPolicy.managedNamespaceMetadata.labels, PRIVILEGED)
   })
 
-  test(
-    'ignores what the injector writes: objects that the chart renders, without those fields',
-    needsHelm,
-    () => {
-      const objects = rendered(values)
-      for (const { kind, name } of ignoreDifferences) {
-        const [found] = objects.filter(
-          (one) => one.kind === kind && (name ?? one.metadata.name) === one.metadata.name,
-        )
-        assert.ok(found, `${kind} ${name ?? ''}`)
-        assert.doesNotMatch(stringify(found), /^data:|caBundle/m)
-      }
-      assert.equal(ignoreDifferences.length, 3)
-    },
-  )
+  test('ignores only what the injector writes: fields that the chart does not render', needsHelm, () => {
+    const objects = rendered(values)
+    for (const { kind, name } of ignoreDifferences) {
+      const [found] = objects.filter(
+        (one) => one.kind === kind && (name ?? one.metadata.name) === one.metadata.name,
+      )
+      assert.ok(found, `${kind} ${name ?? ''}`)
+      assert.doesNotMatch(stringify(found), /^data:|caBundle/m)
+    }
+    assert.equal(ignoreDifferences.length, 3)
+  })
 })
 
 describe('the objects of Flux', () => {
@@ -86,7 +82,7 @@ describe('the objects of Flux', () => {
   const [namespace, repository, release] = objects
   const { spec } = release.spec.chart
 
-  test('are a namespace, a repository and a release that finds both', () => {
+  test('are a namespace, a repository and a release that refers to both', () => {
     assert.deepEqual(
       objects.map(({ apiVersion, kind }) => `${apiVersion} ${kind}`),
       ['v1 Namespace', 'source.toolkit.fluxcd.io/v1 HelmRepository', 'helm.toolkit.fluxcd.io/v2 HelmRelease'],
@@ -99,7 +95,7 @@ describe('the objects of Flux', () => {
     assert.equal(repository.spec.url, 'oci://ghcr.io/pod2iam/charts')
   })
 
-  test('have values that the chart has, and renders', needsHelm, () => {
+  test('have only values that the chart has and can render', needsHelm, () => {
     assert.deepEqual(
       leaves(release.spec.values).filter((path) => !isChartValue(path)),
       [],
@@ -107,7 +103,7 @@ describe('the objects of Flux', () => {
     assert.ok(rendered(release.spec.values).length > 10)
   })
 
-  test('trust the signature of the release workflow for that version alone', () => {
+  test('trust only the signature of the release workflow for that version', () => {
     const [identity] = spec.verify.matchOIDCIdentity
     const subject = (tag: string) =>
       `https://github.com/pod2iam/pod2iam/.github/workflows/release.yaml@refs/tags/${tag}`
@@ -122,7 +118,7 @@ describe('the objects of Flux', () => {
   })
 })
 
-test('install.md verifies what the release workflow signs, by the identity that it signs with', () => {
+test('install.md verifies everything that the release workflow signs, with the identity of the workflow', () => {
   const { text } = tagged('docs/install.md', 'verify-release')
   const [, targets = ''] = /target: \[([^\]]+)\]/.exec(RELEASE) ?? []
   const [, signed = ''] = /for name in (.+); do\n {2}cosign/.exec(text) ?? []

@@ -1,4 +1,4 @@
-/** Every `helm` command of the pages, and every values file they show, rendered by real helm. */
+/** Every `helm` command on the pages and every values file that they show, rendered by real helm. */
 import assert from 'node:assert/strict'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -21,7 +21,7 @@ function valuesFiles({ blocks }: Page): Map<string, string> {
   )
 }
 
-/** `pod2iam.yaml` as install.md writes it, for pages that go on from there. */
+/** `pod2iam.yaml` as install.md writes it, for pages that continue from there. */
 function installed(): string {
   const { text } =
     PAGES.flatMap(({ blocks }) => blocks).find(({ text }) => text.includes('cat >pod2iam.yaml')) ??
@@ -30,14 +30,14 @@ function installed(): string {
   return body.replaceAll('$ACCOUNT', '111111111111')
 }
 
-/** The chart's file that a page makes its `pod2iam.yaml` of. */
+/** The file in the chart that a page copies to `pod2iam.yaml`. */
 function copied({ blocks }: Page): string | undefined {
   const [, file] =
     blocks.map(({ text }) => /^cp charts\/pod2iam\/(\S+) pod2iam\.yaml$/m.exec(text)).find(Boolean) ?? []
   return file === undefined ? undefined : readFileSync(join(CHART, file), 'utf8')
 }
 
-/** A directory in which a page's commands find what they name. */
+/** A directory with the files that the commands of a page name. */
 function workspace(page: Page): string {
   const directory = join(root, page.file.replaceAll('/', '-'))
   mkdirSync(join(directory, 'charts'), { recursive: true })
@@ -47,12 +47,12 @@ function workspace(page: Page): string {
   return directory
 }
 
-/** What `helm template` takes of an `upgrade --install`, file names made absolute. */
+/** The arguments of an `upgrade --install` that `helm template` accepts, with absolute file names. */
 function templateArgs(args: readonly string[], directory: string): string[] {
   const rest = args.filter(
     (word) => !['upgrade', 'install', '--install', '--wait', '--create-namespace'].includes(word),
   )
-  // `helm upgrade … --set x=y`: the rest as always.
+  // For `helm upgrade … --set x=y`, the other arguments are the usual ones.
   const whole =
     rest[0] === '…' ? ['pod2iam', 'charts/pod2iam', '--namespace', RELEASE_NAMESPACE, ...rest.slice(1)] : rest
   return whole.map((word, index) =>
@@ -87,7 +87,7 @@ for (const page of PAGES) {
       })
 
     for (const file of files)
-      test(`renders with ${file}`, () => {
+      test(`renders the chart with ${file}`, () => {
         const text = helm(
           'template',
           'pod2iam',

@@ -1,9 +1,9 @@
-/** The policies of docs/iam.md, judged by the sandbox's STS as the broker meets it. */
+/** The policies of docs/iam.md, evaluated by the sandbox's STS for calls of the broker's client. */
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'
 import { exportJWK, generateKeyPair, SignJWT } from 'jose'
 import { parse } from 'yaml'
-import type { SessionRequest } from '../../node-guard/broker/authorize/entitle.ts'
+import type { SessionRequest } from '../../node-guard/broker/authorize/entitlement.ts'
 import { type Sts, stsClient, webIdentityClient } from '../../node-guard/broker/aws/sts-client.ts'
 import { Aws, type PolicyDocument } from '../sandbox/aws/client.ts'
 import { page, tagged } from './markdown.ts'
@@ -19,12 +19,12 @@ const TAGS = [
 
 const policy = (tag: string): PolicyDocument => JSON.parse(tagged(PAGE, tag).text)
 
-describe('policies', () => {
+describe('the policies of docs/iam.md:', () => {
   let aws: Aws
   let sts: Sts
   before(async () => {
     aws = await Aws.start({ nodeRoleArn: NODE_ROLE })
-    // The broker's own client and chain: the node role by the metadata service.
+    // The broker's own client and credential chain, which gets the node role from the metadata service.
     Object.assign(process.env, aws.environment())
     sts = stsClient('eu-west-1', 2)
   })
@@ -53,7 +53,7 @@ describe('policies', () => {
     }
   }
 
-  test('node policy and trust policy together let the broker assume the role', async () => {
+  test('the node policy and the trust policy together let the broker assume the role', async () => {
     await trusting(READER, 'trust-policy')
     assert.equal(await assume(), 'ok')
     assert.equal(await assume({ roleArn: 'arn:aws:iam::111111111111:role/pods/nobody' }), 'denied')
@@ -66,28 +66,28 @@ describe('policies', () => {
       assert.equal(await assume({ sessionName }), 'denied', sessionName)
   })
 
-  test('the trust policy by name takes the node role, and then the node policy counts, too', async () => {
+  test('the trust policy by name trusts the node role, but the node policy must allow the role, too', async () => {
     await trusting(READER, 'trust-policy-by-name')
     assert.equal(await assume(), 'ok')
     await trusting('arn:aws:iam::111111111111:role/admin', 'trust-policy-by-name')
     assert.equal(await assume({ roleArn: 'arn:aws:iam::111111111111:role/admin' }), 'denied')
   })
 
-  test('a role of another account needs the longer node policy', async () => {
+  test('a role of another account needs the node policy for other accounts', async () => {
     await trusting(PARTNER, 'trust-policy')
     assert.equal(await assume({ roleArn: PARTNER }), 'denied')
     await aws.setNodePolicy(policy('node-policy-cross-account').Statement)
     assert.equal(await assume({ roleArn: PARTNER }), 'ok')
   })
 
-  test('the external id must be that of the trust policy', async () => {
+  test('a session needs the external id of the trust policy', async () => {
     await trusting(READER, 'trust-policy-external-id')
     assert.equal(await assume({ externalId: 'partner-4711' }), 'ok')
     assert.equal(await assume({ externalId: 'partner-4712' }), 'denied')
     assert.equal(await assume(), 'denied')
   })
 
-  test('the trust in a service account lets its tokens in, without a right of the node, and no others', async () => {
+  test('the trust policy for a service account accepts only its tokens, without any right of the node', async () => {
     await aws.setNodePolicy([])
     const { publicKey, privateKey } = await generateKeyPair('RS256')
     const jwks = { keys: [{ ...(await exportJWK(publicKey)), kid: 'one' }] }
@@ -114,7 +114,7 @@ describe('policies', () => {
     assert.match(await assume('system:serviceaccount:reports:nightly', 'other'), /AccessDenied/)
   })
 
-  test('session tags need sts:TagSession in the trust policy, and decide by their values', async () => {
+  test('session tags need sts:TagSession in the trust policy, which can depend on their values', async () => {
     await trusting(READER, 'trust-policy')
     assert.equal(await assume({ tags: TAGS }), 'denied')
     await trusting(READER, 'trust-policy-tags')
@@ -125,7 +125,7 @@ describe('policies', () => {
     )
   })
 
-  test('a source identity needs sts:SetSourceIdentity in the trust policy, and decides by its value', async () => {
+  test('a source identity needs sts:SetSourceIdentity in the trust policy, which can depend on its value', async () => {
     await trusting(READER, 'trust-policy')
     assert.equal(await assume({ sourceIdentity: 'reports.nightly' }), 'denied')
     await trusting(READER, 'trust-policy-source-identity')
@@ -134,7 +134,7 @@ describe('policies', () => {
     assert.equal(await assume(), 'denied')
   })
 
-  test('session policies need no right in trust policies', async () => {
+  test('session policies need no action in the trust policy', async () => {
     const arn = 'arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess'
     await aws.putManagedPolicy({ arn, statements: [{ Effect: 'Allow', Action: 's3:Get*', Resource: '*' }] })
     await trusting(READER, 'trust-policy')
@@ -142,7 +142,7 @@ describe('policies', () => {
   })
 })
 
-describe('the same policies in other words', () => {
+describe('the same policies are given for', () => {
   const compact = (document: unknown) =>
     JSON.stringify(document).replaceAll('["sts:AssumeRole"]', '"sts:AssumeRole"')
 
@@ -171,7 +171,7 @@ describe('the same policies in other words', () => {
     const [block] = page(PAGE).blocks.filter(({ language }) => language === 'hcl')
     const documents = [...(block?.text ?? '').matchAll(/jsonencode\((\{[\s\S]*?\n {2}\})\)/g)].map(
       ([, hcl = '']) =>
-        // HCL's objects as YAML's flow mappings.
+        // Objects of HCL are converted to flow mappings of YAML.
         parse(
           hcl
             .replaceAll('data.aws_iam_role.node.arn', `"${NODE_ROLE}"`)

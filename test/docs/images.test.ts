@@ -1,4 +1,4 @@
-/** The pictures of the pages: small, readable on light and dark pages, described, and complete in themselves. */
+/** The pictures on the pages are small, readable on light and dark pages, described, and self-contained. */
 import assert from 'node:assert/strict'
 import { globSync } from 'node:fs'
 import { test } from 'node:test'
@@ -7,7 +7,7 @@ import { source } from './source.ts'
 
 const PICTURES = globSync('docs/**/*.svg', { cwd: PROJECT }).sort()
 
-test('there are pictures, and each is shown by a page', () => {
+test('every picture is used by a page', () => {
   assert.ok(PICTURES.length >= 14, String(PICTURES.length))
   const linked = new Set(ALL_PAGES.flatMap(({ file, links }) => links.map((link) => resolveLink(file, link))))
   assert.deepEqual(
@@ -19,7 +19,7 @@ test('there are pictures, and each is shown by a page', () => {
 for (const file of PICTURES) {
   const svg = source(file)
 
-  test(`${file} has a title, a dark form, and needs nothing from elsewhere`, () => {
+  test(`${file} is small, has a title and a dark form, and loads nothing`, () => {
     assert.match(
       svg,
       /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg" viewBox="0 0 \d+ \d+" width="\d+" height="\d+"/,
@@ -30,7 +30,7 @@ for (const file of PICTURES) {
     assert.ok(svg.length <= 200 * 1024)
   })
 
-  test(`${file} closes what it opens`, () => {
+  test(`${file} closes every tag`, () => {
     const open: string[] = []
     const tags = svg
       .replace(/<style>[\s\S]*?<\/style>/g, '')
@@ -44,7 +44,7 @@ for (const file of PICTURES) {
   })
 }
 
-test('every picture of a page has a description for who does not see it', () => {
+test('every picture on a page has an alternative text', () => {
   for (const { file, prose } of ALL_PAGES)
     for (const [, words = ''] of prose.matchAll(/!\[([^\]]*)\]\(/g))
       assert.ok(words.length > 10, `${file}: "${words}"`)

@@ -1,4 +1,4 @@
-/** Every link inside the repository leads somewhere, to its heading too. */
+/** Every link inside the repository leads to an existing file and heading. */
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import { ALL_PAGES, PAGES, PROJECT, readPage, resolveLink } from './markdown.ts'
 
 for (const { file, links, anchors } of ALL_PAGES)
-  test(`${file}: links lead to files and headings that exist`, () => {
+  test(`${file} has only links to existing files and headings`, () => {
     for (const link of links) {
       if (/^[a-z]+:/.test(link)) continue
       const [path = '', anchor] = link.split('#')
@@ -18,7 +18,7 @@ for (const { file, links, anchors } of ALL_PAGES)
     }
   })
 
-test('every page of docs/ is reached from its index', () => {
+test('the index of docs/ links to every page', () => {
   const index = readPage('docs/README.md')
   const linked = new Set(index.links.map((link) => resolveLink(index.file, link)))
   const missing = PAGES.map(({ file }) => file).filter(

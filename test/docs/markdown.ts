@@ -1,4 +1,4 @@
-/** The pages people read, taken apart: fenced blocks, links, headings, code spans. */
+/** The pages that people read, parsed into fenced blocks, links, headings and code spans. */
 import { globSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,13 +9,13 @@ export type Block = {
   /** `page:line`, for messages. */
   readonly at: string
   readonly language: string
-  /** What follows the language: who runs it. */
+  /** The word after the language, which says which test runs it. */
   readonly tag: string
   readonly text: string
 }
 
 export type Page = {
-  /** Path from the project's directory. */
+  /** The path from the project's directory. */
   readonly file: string
   readonly blocks: readonly Block[]
   /** The page without its fenced blocks. */
@@ -43,7 +43,7 @@ export function readPage(file: string): Page {
   }
 }
 
-/** As GitHub makes it of a heading. */
+/** The anchor that GitHub generates for a heading. */
 function anchorOf(title: string): string {
   return title
     .toLowerCase()
@@ -54,16 +54,16 @@ function anchorOf(title: string): string {
 
 const read = (pattern: string) => globSync(pattern, { cwd: PROJECT }).sort().map(readPage)
 
-/** What operators and users read. */
+/** The pages for operators and users. */
 export const PAGES: readonly Page[] = [...read('*.md'), ...read('docs/*.md')]
-/** And what contributors read besides. */
+/** These pages and those for contributors. */
 export const ALL_PAGES: readonly Page[] = [
   ...PAGES,
   ...read('docs/decisions/*.md'),
   ...read('{charts,common,examples,injector,node-guard,sidecar,test}/**/README.md'),
 ].filter(({ file }) => !file.includes('node_modules'))
 
-/** One page; throws where there is none. */
+/** One page; throws if it does not exist. */
 export function page(file: string): Page {
   const found = PAGES.find((one) => one.file === file)
   if (found === undefined) throw new Error(`there is no page ${file}`)
@@ -78,12 +78,12 @@ export function tagged(file: string, tag: string): Block {
   return found[0]
 }
 
-/** Code spans of a text. */
+/** The code spans of a text. */
 export function codeSpans(text: string): string[] {
   return [...text.matchAll(/`([^`\n]+)`/g)].map(([, code = '']) => code)
 }
 
-/** Cells of every table row under a heading (of any level) with this title. */
+/** The cells of every table row under a heading of any level with this title. */
 export function rowsUnder({ prose, file }: Page, title: string): string[][] {
   const start = prose.search(new RegExp(`^#+ ${title}$`, 'm'))
   if (start < 0) throw new Error(`${file} has no heading ${title}`)
@@ -97,7 +97,7 @@ export function rowsUnder({ prose, file }: Page, title: string): string[][] {
     .filter(([first = '']) => !/^-+$/.test(first))
 }
 
-/** A link's target as a path from the project's directory. */
+/** The target of a link as a path from the project's directory. */
 export function resolveLink(from: string, target: string): string {
   return relative(PROJECT, join(PROJECT, dirname(from), target))
 }

@@ -1,4 +1,4 @@
-/** docs/metrics.md has every metric that a program prints, with its type and labels, and no other. */
+/** docs/metrics.md has every metric that a program exports, with its type and labels, and no other. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { injectorMetrics } from '../../injector/metrics.ts'
@@ -17,9 +17,9 @@ type Metric = { readonly type: string; readonly labels: ReadonlyMap<string, Read
 
 const NOW = Date.parse('2026-01-01T00:00:00Z')
 
-/** Labels of a histogram's samples that every histogram has. */
+/** Labels that the samples of every histogram have. */
 const OF_HISTOGRAMS = new Set(['le'])
-/** Of prom-client, for the injector's process. */
+/** Metrics of prom-client about the injector's process. */
 const OF_PROCESSES = /^pod2iam_(?:process|nodejs)_/
 
 const OF_STS: Readonly<Record<StsFailure, true>> = {
@@ -31,7 +31,7 @@ const OF_STS: Readonly<Record<StsFailure, true>> = {
   unavailable: true,
 }
 
-/** Metrics of an exposition text, with the labels and their values seen in it. */
+/** The metrics in an exposition text, with their labels and values. */
 function metricsIn(text: string): Map<string, Metric> {
   const found = new Map<string, { type: string; labels: Map<string, Set<string>> }>()
   for (const [, name = '', type = ''] of text.matchAll(/^# TYPE (\S+) (\S+)$/gm))
@@ -127,23 +127,23 @@ async function sidecar(): Promise<string> {
 const PROGRAMS = { Firewall: firewall, Broker: broker, Injector: injector, Sidecar: sidecar }
 
 for (const [title, text] of Object.entries(PROGRAMS))
-  test(`${title}: every metric has its row, with type, labels and their values`, async () => {
+  test(`docs/metrics.md has every metric of this program with type, labels and values: ${title}`, async () => {
     const metrics = metricsIn(await text())
     const [, ...rows] = rowsUnder(page('docs/metrics.md'), title)
-    const told = new Map(
+    const documented = new Map(
       rows.map(([name = '', type = '', labels = '', meaning = '']) => {
         assert.ok(meaning.length > 5, name)
         return [codeSpans(name)[0], { type, labels }] as const
       }),
     )
-    assert.deepEqual([...told.keys()].sort(), [...metrics.keys()].sort())
+    assert.deepEqual([...documented.keys()].sort(), [...metrics.keys()].sort())
     for (const [name, { type, labels }] of metrics) {
-      const row = told.get(name)
+      const row = documented.get(name)
       assert.equal(row?.type, type, name)
       const cells = (row?.labels ?? '').split(';').filter((cell) => cell.trim() !== '')
       const named = cells.flatMap((cell) => {
         const [first = '', values] = cell.split(':')
-        // A cell with a link leaves values to another page.
+        // A cell with a link refers to another page for the values.
         const all = values === undefined || values.includes('](') ? undefined : new Set(codeSpans(values))
         return codeSpans(first).map((label) => [label, all] as const)
       })

@@ -1,4 +1,4 @@
-/** The guides for users of kube2iam and kiam leave out none of their flags and chart values. */
+/** The guides for users of kube2iam and kiam cover all of their flags and chart values. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { parse } from 'yaml'
@@ -12,7 +12,7 @@ const KUBE2IAM_FLAGS = `kubeconfig api-server api-token insecure app-port metric
   iptables host-interface host-ip node namespace-restrictions namespace-restriction-format namespace-key cache-resync-period
   resolve-duplicate-cache-ips backoff-max-interval backoff-max-elapsed-time use-regional-sts-endpoint log-level log-format
   verbose debug version`
-/** Its chart, values.yaml. */
+/** The values.yaml of its chart. */
 const KUBE2IAM_VALUES = `extraArgs extraEnv host.ip host.iptables host.interface host.port prometheus.metricsPort
   prometheus.service.enabled prometheus.service.annotations prometheus.serviceMonitor.enabled prometheus.serviceMonitor.interval
   prometheus.serviceMonitor.namespace prometheus.serviceMonitor.labels image.repository image.tag image.pullPolicy
@@ -26,7 +26,7 @@ const KIAM_FLAGS = `json-log level prometheus-listen-addr prometheus-sync-interv
   prefetch-buffer-size bind kubeconfig sync role-base-arn role-base-arn-autodetect disable-strict-namespace-regexp session
   session-duration session-refresh assume-role-arn region grpc-max-connection-idle-duration grpc-max-connection-age-duration
   grpc-max-connection-age-grace-duration`
-/** Its chart 6.1.2, values.yaml and what its templates read besides: of agent and server alike, of one of them, of both together. */
+/** The values of its chart 6.1.2, in values.yaml and in the templates: of the agent and the server each, of one of them, and of both. */
 const OF_BOTH =
   `enabled name image log prometheus podAnnotations podLabels serviceAnnotations serviceLabels priorityClassName
   updateStrategy nodeSelector tolerations affinity resources extraArgs extraEnv extraHostPathMounts initContainers
@@ -46,7 +46,7 @@ const GUIDES = {
   'docs/migrating-from-kiam.md': { flags: KIAM_FLAGS, values: KIAM_VALUES },
 }
 
-/** First cells' names, with what each row answers. `.x` after `a.b.c` is `a.b.x`. */
+/** The names in the first cells, with the answer of each row. `.x` after `a.b.c` is `a.b.x`. */
 function answers(file: string, title: string): Map<string, string> {
   const found = new Map<string, string>()
   for (const [names = '', answer = ''] of rowsUnder(page(file), title).slice(1)) {
@@ -65,20 +65,20 @@ for (const [file, { flags, values }] of Object.entries(GUIDES))
       ['Every flag', flags],
       ['Every chart value', values],
     ] as const)
-      test(`${title}: the whole list, each with its equivalent or a reason`, () => {
-        const told = answers(file, title)
-        assert.deepEqual([...told.keys()].sort(), names.split(/\s+/).sort())
-        for (const [name, answer] of told) assert.ok(answer.length > 3, name)
+      test(`has the whole list "${title}", each with its equivalent or a reason`, () => {
+        const documented = answers(file, title)
+        assert.deepEqual([...documented.keys()].sort(), names.split(/\s+/).sort())
+        for (const [name, answer] of documented) assert.ok(answer.length > 3, name)
       })
 
-    test('says first what changes for users: a new role means a new pod', () => {
+    test('says first what changes for users, such as that a new role needs a new pod', () => {
       const [first = ''] = page(file).prose.match(/^## .*$/m) ?? []
       assert.equal(first, '## What changes for users')
       const [, ...rows] = rowsUnder(page(file), 'What changes for users')
       assert.match(rows[0]?.join(' ') ?? '', /changing a role.*a new pod/)
     })
 
-    test('goes on with the one values file it began with: no --set could be forgotten by the next upgrade', () => {
+    test('uses one values file and no --set, which the next upgrade could forget', () => {
       const upgrades = page(file).blocks.flatMap((block) =>
         block.language === 'sh' ? commandsOf(block, 'helm').filter(([verb]) => verb === 'upgrade') : [],
       )
@@ -98,7 +98,7 @@ for (const [file, { flags, values }] of Object.entries(GUIDES))
     })
   })
 
-test('what values-kube2iam.yaml sets is what the guide says', () => {
+test('values-kube2iam.yaml sets what the guide says', () => {
   const { guard, injector, policy } = parse(source('charts/pod2iam/values-kube2iam.yaml'))
   assert.deepEqual(
     [guard.mode, policy.namespaceRestrictions, injector.hostNetworkAnnotated],
@@ -106,10 +106,13 @@ test('what values-kube2iam.yaml sets is what the guide says', () => {
   )
 })
 
-test('memory per sidecar in the table of costs is what was measured', () => {
+test('the memory per sidecar in the table of costs is the measured one', () => {
   const [, measured] =
     /\| mean PSS of 50 sidecars \| ([\d.]+) MiB/.exec(page('docs/benchmarks.md').prose) ?? []
-  const [, told, total] = /110 × ([\d.]+) MiB = ([\d.]+) GiB/.exec(page('docs/operations.md').prose) ?? []
-  assert.ok(Math.abs(Number(told) / Number(measured) - 1) < 0.1, `${told} is told, ${measured} was measured`)
-  assert.equal(((110 * Number(told)) / 1024).toFixed(1), total)
+  const [, stated, total] = /110 × ([\d.]+) MiB = ([\d.]+) GiB/.exec(page('docs/operations.md').prose) ?? []
+  assert.ok(
+    Math.abs(Number(stated) / Number(measured) - 1) < 0.1,
+    `the table has ${stated}, but ${measured} was measured`,
+  )
+  assert.equal(((110 * Number(stated)) / 1024).toFixed(1), total)
 })

@@ -1,4 +1,4 @@
-/** What the pages name exists: flags, labels and annotations, chart values, metrics. */
+/** The flags, labels, annotations, chart values and metrics that the pages name exist. */
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -20,19 +20,19 @@ const OTHERS: ReadonlySet<string> = new Set([
   // npm run demo, npm run simulate
   ...['--keep', '--share'],
 ])
-/** Named beside our keys; chosen by the operator. */
+/** Keys that the pages name beside ours, which operators choose. */
 const OTHER_KEYS: ReadonlySet<string> = new Set([
   'pod2iam.dev/guard-not-ready',
-  // Misspelt on purpose.
+  // This key is misspelt on purpose.
   'pod2iam.dev/redirekt',
 ])
 
-/** Without the first cells of tables that list another tool's names. */
+/** The page without the first cells of tables that list names of another tool. */
 function ourPart({ file, prose }: Page): string {
   return file.startsWith('docs/migrating-from-') ? prose.replace(/^\|(?:\\\||[^|])*\|/gm, '|') : prose
 }
 
-/** In sentences of the guide for kiam's users. */
+/** Names of kiam in sentences of the guide for its users. */
 const KIAMS: ReadonlySet<string> = new Set([
   '--assume-role-arn',
   '--no-iptables-remove',
@@ -43,22 +43,22 @@ const KIAMS: ReadonlySet<string> = new Set([
 for (const one of PAGES) {
   const { file, prose, blocks } = one
 
-  test(`${file}: flags exist`, () => {
-    // Flags of V8.
+  test(`${file} names only flags that exist`, () => {
+    // This page names flags of V8.
     if (file === 'docs/benchmarks.md') return
     const named = codeSpans(ourPart(one)).flatMap((code) => code.match(/(?<![\w-])--[a-z][a-z0-9-]*/g) ?? [])
     const unknown = named.filter(
       (flag) =>
         !FLAGS.has(flag) && !OTHERS.has(flag) && !(file === 'docs/migrating-from-kiam.md' && KIAMS.has(flag)),
     )
-    // kubectl's and aws's stand in whole commands.
+    // Flags of kubectl and aws are allowed in whole commands.
     assert.deepEqual(
       unknown.filter((flag) => !inCommand(prose, flag)),
       [],
     )
   })
 
-  test(`${file}: labels and annotations exist`, () => {
+  test(`${file} names only labels and annotations that exist`, () => {
     const everything = [prose, ...blocks.map(({ text }) => text)].join('\n').replaceAll('\\.', '.')
     const named = everything.match(/(?<![\w-])(?:pod2iam\.dev|iam\.amazonaws\.com)\/[a-z][a-z-]*[a-z]/g) ?? []
     const known: ReadonlySet<string> = new Set(Object.values(KEYS))
@@ -68,7 +68,7 @@ for (const one of PAGES) {
     )
   })
 
-  test(`${file}: chart values exist`, () => {
+  test(`${file} names only chart values that exist`, () => {
     const path = new RegExp(`^(?:${CHART_SECTIONS.join('|')})(?:\\.[A-Za-z]+)+(?=$|=|: )`)
     const named = codeSpans(ourPart(one)).flatMap((code) => path.exec(code)?.[0] ?? [])
     assert.deepEqual(
@@ -77,7 +77,7 @@ for (const one of PAGES) {
     )
   })
 
-  test(`${file}: metrics exist`, () => {
+  test(`${file} names only metrics that exist`, () => {
     const named = codeSpans(prose).flatMap((code) => code.match(/\bpod2iam_[a-z]+_[a-z_]+/g) ?? [])
     assert.deepEqual(
       named.filter((name) => !isMetric(name)),
@@ -86,7 +86,7 @@ for (const one of PAGES) {
   })
 }
 
-test('docs/architecture.md: files and folders exist', () => {
+test('docs/architecture.md names only files and folders that exist', () => {
   const roots = [
     '',
     'common',
@@ -122,7 +122,7 @@ const METRICS: Readonly<Record<string, string>> = {
   sidecar: 'sidecar/health/metrics.ts',
 }
 
-/** Broker and injector write whole names, the others put a prefix before theirs. */
+/** The broker and the injector have whole names in their sources, the other programs add a prefix to theirs. */
 function isMetric(name: string): boolean {
   const [, component = '', rest = ''] = /^pod2iam_([a-z]+)_(.+)$/.exec(name) ?? []
   const file = METRICS[component]

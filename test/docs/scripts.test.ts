@@ -1,4 +1,4 @@
-/** Shell blocks that compute something, run with bash and jq on made-up answers of kubectl and aws. */
+/** Shell blocks that compute something, run with bash and jq and with invented answers of kubectl and aws. */
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -10,7 +10,7 @@ import { type Call, ok, type StandIn, startStandIns } from './stand-ins.ts'
 
 const RUNNING_SINCE = '2026-01-01T00:00:00Z'
 
-/** Runs a script; returns what it prints, and the files it leaves by name. */
+/** Runs a script, and returns its output and the files that it leaves, by name. */
 async function run(script: string, programs: Readonly<Record<string, StandIn>>) {
   const standIns = await startStandIns(programs)
   try {
@@ -55,7 +55,7 @@ function pod(
   }
 }
 
-/** Labels say nothing: anybody could write one, or take one away. */
+/** Pods whose labels prove nothing, since anybody could add or remove one. */
 const kubectl: StandIn = ({ args }: Call) => {
   const line = args.join(' ')
   if (line === 'get pods --all-namespaces -o json')
@@ -69,11 +69,11 @@ const kubectl: StandIn = ({ args }: Call) => {
         ],
       }),
     )
-  throw new Error(`nobody expects kubectl ${line}`)
+  throw new Error(`unexpected: kubectl ${line}`)
 }
 
 test(
-  'who uninstalls is told of every living pod with a sidecar, labelled or not',
+  'the command of docs/operations.md lists every living pod with a sidecar, labelled or not',
   needsPeer('jq'),
   async () => {
     const { stdout } = await run(tagged('docs/operations.md', 'who-has-a-sidecar').text, { kubectl })
@@ -81,7 +81,7 @@ test(
   },
 )
 
-test('the policy that revokes sessions is JSON, denies everything, and is of now', async () => {
+test('the policy of docs/operations.md that revokes sessions is JSON, denies everything, and has the present time', async () => {
   const calls: string[] = []
   const before = Math.floor(Date.now() / 1000) * 1000
   const { files } = await run(tagged('docs/operations.md', 'revoke').text, {

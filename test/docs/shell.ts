@@ -1,4 +1,4 @@
-/** Commands in shell blocks, as words. */
+/** The commands in shell blocks, split into words. */
 import type { Block } from './markdown.ts'
 
 /** Every command of a program in a shell block, without the program's own name. */
@@ -11,7 +11,7 @@ export function commandsOf({ text }: Block, program: string): string[][] {
     .map((line) => words(line).slice(1))
 }
 
-/** Words of a line, quotes taken off. */
+/** The words of a line without quotes. */
 function words(line: string): string[] {
   return [...line.matchAll(/(?:'[^']*'|"[^"]*"|[^\s'"])+/g)].map(([word]) =>
     word.replace(/'([^']*)'|"([^"]*)"/g, '$1$2'),

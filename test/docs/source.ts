@@ -1,4 +1,4 @@
-/** What the product can say: its sources as texts, its flags, keys and codes. */
+/** What the product can print: its sources as text, its flags, keys and codes. */
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
@@ -27,12 +27,12 @@ const SOURCES = globSync('{cli,common,injector,node-guard,sidecar}/**/*.ts', { c
   .map(source)
   .join('\n')
 
-/** Texts that stand in expressions inside of sentences, as `${found ? 'answered' : 'gave no answer'}`. */
+/** Strings in expressions inside of sentences, such as `${found ? 'answered' : 'gave no answer'}`. */
 export const ALTERNATIVES: readonly string[] = [...SOURCES.matchAll(/[?:] '([^'\n]+)'/g)].map(
   ([, text = '']) => text,
 )
 
-/** All sources of the product, sentences put together: `${…}` is `…`, or the constant's text. */
+/** All sources of the product with concatenated sentences: `${…}` becomes `…`, or the text of the constant. */
 export const SENTENCES = SOURCES.replace(/(['`"]) \+\s*(['`"])/g, '')
   .replace(/\$\{([^}]*)\}/g, (_, name: string) => CONSTANTS[name] ?? '…')
   .replaceAll("\\'", "'")
@@ -60,10 +60,10 @@ export function isChartValue(path: string): boolean {
   return true
 }
 
-/** First parts of the chart's values. */
+/** The top-level keys of the chart's values. */
 export const CHART_SECTIONS: readonly string[] = Object.keys(VALUES as object)
 
-/** Every text that a pattern's first group finds in a file. */
+/** Every text that the first group of a pattern matches in a file. */
 export function codesIn(file: string, pattern: RegExp): string[] {
   return [...new Set([...source(file).matchAll(pattern)].map(([, code = '']) => code))]
 }

@@ -1,4 +1,4 @@
-/** A program in front of another one (stand-ins.ts): asks the test what to answer. */
+/** A program in place of another one (stand-ins.ts), which asks the test for its answer. */
 import { spawnSync } from 'node:child_process'
 import { request } from 'node:http'
 

@@ -1,6 +1,6 @@
 /**
- * Runs shell blocks of the pages with programs of our own in front of the real ones: a command that a stand-in knows is
- * answered here, others go to the program of that name.
+ * Runs shell blocks of the pages with our own programs in place of the real ones: a stand-in answers the commands that it knows,
+ * and passes others to the real program of that name.
  */
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage } from 'node:http'
@@ -11,13 +11,13 @@ import { installed } from '../peers/peers.ts'
 
 export type Call = { readonly args: readonly string[]; readonly cwd: string }
 export type Answer = { readonly code: number; readonly stdout: string; readonly stderr: string }
-/** Answers a call, or `undefined` where the real program shall. */
+/** The answer to a call, or `undefined` if the real program should answer. */
 export type StandIn = (call: Call) => Answer | undefined | Promise<Answer | undefined>
 
 export type StandIns = {
-  /** Where scripts are to run. */
+  /** The directory in which scripts must run. */
   readonly directory: string
-  /** PATH, with the stand-ins first. */
+  /** The PATH with the stand-ins first. */
   readonly path: string
   readonly close: () => Promise<void>
 }
@@ -26,7 +26,7 @@ const CLIENT = fileURLToPath(new URL('stand-in-client.ts', import.meta.url))
 
 export const ok = (stdout = ''): Answer => ({ code: 0, stdout, stderr: '' })
 
-/** Makes a directory with a program for each stand-in. */
+/** Creates a directory with a program for each stand-in. */
 export async function startStandIns(programs: Readonly<Record<string, StandIn>>): Promise<StandIns> {
   const root = mkdtempSync(join(tmpdir(), 'docs-'))
   const directory = join(root, 'work')

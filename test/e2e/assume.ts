@@ -1,4 +1,4 @@
-/** Runs in a pod: the AWS SDK's default chain, and with its credentials AssumeRole of each role that is named as an argument. */
+/** Runs in a pod: with credentials from the AWS SDK's default chain, it calls AssumeRole for each role in the arguments. */
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts'
 
 const client = new STSClient({ region: 'eu-west-1', maxAttempts: 1 })

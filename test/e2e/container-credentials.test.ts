@@ -1,4 +1,4 @@
-/** Container credentials on a whole node: from the first instruction, for any user, by a real SDK, and for nobody without the secret. */
+/** Container credentials on a whole node: from the first instruction, for any user, with a real SDK, and only with the secret. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
@@ -7,7 +7,7 @@ import { ROLE, whoami } from './pods.ts'
 
 const URI = 'http://127.0.0.1:9169/container-credentials'
 const FILE = '/var/run/secrets/pod2iam-container/token'
-/** As its first instruction, by the variables that it was given. */
+/** Requests credentials as the first instruction, with the variables in its environment. */
 const ASK =
   'curl -sf --max-time 1 -H "Authorization: $(cat "$AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")" "$AWS_CONTAINER_CREDENTIALS_FULL_URI"'
 const FIRST = ['sh', '-c', `${ASK} && exec sleep 3600`]
@@ -51,7 +51,7 @@ describe('a pod with container credentials', needsNamespaces(), () => {
     )
   })
 
-  test('is who it should be for an SDK that may not use the metadata service', async () => {
+  test('has the identity of its role with an SDK that may not use the metadata service', async () => {
     const { arn } = await whoami(cluster, 'shop/one', [
       'AWS_EC2_METADATA_DISABLED=true',
       `AWS_CONTAINER_CREDENTIALS_FULL_URI=${URI}`,
@@ -60,7 +60,7 @@ describe('a pod with container credentials', needsNamespaces(), () => {
     assert.equal(arn, 'arn:aws:sts::111111111111:assumed-role/shop-orders/shop.one')
   })
 
-  test('gives them to nobody without its own secret, which the application cannot write', async () => {
+  test('gives them only to requests with its own secret, which the application cannot write', async () => {
     const [own, others] = [await secretOf('shop/one'), await secretOf('shop/other')]
     assert.notEqual(own, others)
     assert.equal(await status('shop/one', '-H', `Authorization: ${own}`), '200')

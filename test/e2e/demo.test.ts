@@ -1,4 +1,4 @@
-/** The demo is a promise of the README: it must run, show its six steps, and print no secret. */
+/** The README promises this demo: it must run, show its six steps, and print no secret. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
@@ -11,7 +11,7 @@ import { needsNamespaces } from '../sandbox/index.ts'
 
 const DEMO = fileURLToPath(new URL('../demo/main.ts', import.meta.url))
 
-// A directory of our own for the socket of `--keep`: a demo that somebody left running is not ours to talk to.
+// The socket of `--keep` is in our own directory, so that the tests do not use a demo that somebody left running.
 const directory = mkdtempSync(join(tmpdir(), 'demo-'))
 after(() => rmSync(directory, { recursive: true }))
 
@@ -20,7 +20,7 @@ function demo(...args: string[]) {
   return spawnSync(process.execPath, [DEMO, ...args], { encoding: 'utf8', timeout: 240_000, env })
 }
 
-test('the demo shows its six steps and exits 0', needsNamespaces(), () => {
+test('the demo shows its six steps and ends with exit code 0', needsNamespaces(), () => {
   const { status, stdout, stderr } = demo()
   assert.equal(status, 0, stdout + stderr)
   assert.deepEqual(stdout.match(/^\d(?=\. )/gm), ['1', '2', '3', '4', '5', '6'])
@@ -28,13 +28,13 @@ test('the demo shows its six steps and exits 0', needsNamespaces(), () => {
   assert.match(stdout, /^ *default: rules are put back +\d+ +\d+ +\d+ ms$/m)
   assert.match(stdout, /^ *guard\.ownedTable: rules stay +\d+ +0 +0 ms$/m)
   const wide = stdout.split('\n').filter((line) => line.length > WIDTH)
-  assert.deepEqual(wide, [], 'nothing is wider than a terminal')
+  assert.deepEqual(wide, [], 'no line is wider than a terminal')
   for (const [, secret] of stdout.matchAll(/"(?:SecretAccessKey|Token)" : "([^"]*)"/g))
     assert.match(secret ?? '', /^.{6}…$/)
 })
 
 test(
-  'with --web-identity it has a seventh step, in which the node is refused what the pod has',
+  'the demo with --web-identity has a seventh step, in which the node is refused the role of the pod',
   needsNamespaces(),
   () => {
     const { status, stdout, stderr } = demo('--web-identity')
@@ -49,7 +49,7 @@ test(
   },
 )
 
-test('a demo left running runs commands in its pods, and ends when told', needsNamespaces(), () => {
+test('a demo with --keep runs commands in its pods, and ends with stop', needsNamespaces(), () => {
   const kept = demo('--keep')
   try {
     assert.equal(kept.status, 0, kept.stdout + kept.stderr)
@@ -75,13 +75,13 @@ test('a demo left running runs commands in its pods, and ends when told', needsN
   }
 })
 
-test('without namespaces the demo shows what loopback can, and names what it left out', () => {
+test('the demo with --loopback shows what is possible on loopback, and names what it leaves out', () => {
   const { status, stdout, stderr } = demo('--loopback')
   assert.equal(status, 0, stdout + stderr)
   assert.match(stdout, /left out: the block on the real endpoint/)
 })
 
-test('a command the demo does not know is one sentence and exit code 1', () => {
+test('an unknown command of the demo causes one sentence and exit code 1', () => {
   const { status, stderr } = demo('bogus')
   assert.equal(status, 1)
   assert.equal(
@@ -90,7 +90,7 @@ test('a command the demo does not know is one sentence and exit code 1', () => {
   )
 })
 
-test('--help names every command, fits a terminal, and starts nothing', () => {
+test('the demo with --help names every command, fits a terminal, and starts nothing', () => {
   const { status, stdout, stderr } = demo('--help')
   assert.deepEqual([status, stderr], [0, ''])
   const others = ['--record FILE.svg', 'exec POD -- CMD', 'stop', '--loopback', '--help']
@@ -99,7 +99,7 @@ test('--help names every command, fits a terminal, and starts nothing', () => {
   assert.ok(stdout.split('\n').every(({ length }) => length <= WIDTH))
 })
 
-test('exec without a demo left running says how to start one', () => {
+test('exec without a running demo says how to start one', () => {
   const { status, stderr } = demo('exec', 'pod', '--', 'true')
   assert.equal(status, 1)
   assert.match(stderr, /npm run demo -- --keep/)

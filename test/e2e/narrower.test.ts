@@ -1,4 +1,4 @@
-/** Narrowed and marked sessions as users have them: the AWS SDK in pods of one role, before an AWS that judges what each may do. */
+/** Sessions with session policies, tags and a source identity, as users have them: the AWS SDK in pods of one role, with an AWS that evaluates their rights. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
@@ -10,7 +10,7 @@ const POLICIES = 'iam.amazonaws.com/session-policy-arns'
 const BASE = 'arn:aws:iam::111111111111:role/'
 const READER = 'arn:aws:iam::111111111111:policy/assume-reader'
 const NOTHING = 'arn:aws:iam::aws:policy/nothing'
-/** What the role of the pods may do, by its own policies: assume these. */
+/** The role of the pods may, by its own policies, assume these roles. */
 const TARGETS = ['reader', 'writer'] as const
 const PROGRAM = fileURLToPath(new URL('./assume.ts', import.meta.url))
 
@@ -40,7 +40,7 @@ describe('narrower sessions', needsNamespaces(), () => {
       }),
       policy: [{ Effect: 'Allow', Action: 'sts:*', Resource: '*' }],
     })
-    // The source identity goes on with the chain: who is assumed further has to allow it, too.
+    // The source identity is kept in a role chain, so the next roles must allow it, too.
     const next = trust({ principal: `${BASE}shop-app`, sourceIdentity: 'shop.default' })
     for (const arn of TARGETS) await aws.putRole({ arn, trustPolicy: next })
     for (const name of ['shop', 'other']) await cluster.namespace(name, { allowed: ['shop-*'] })
@@ -69,7 +69,7 @@ describe('narrower sessions', needsNamespaces(), () => {
     ['shop/reader', 'yes,AccessDenied'],
     ['shop/nothing', 'AccessDenied,AccessDenied'],
   ] as const)
-    test(`the AWS SDK in ${pod}, one of three pods of a role, may do what its session policies leave of the role`, async () => {
+    test(`give the AWS SDK in ${pod}, one of three pods of a role, the rights that its session policies leave`, async () => {
       const env = [
         'AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:9169/',
         `AWS_ENDPOINT_URL_STS=http://${ADDRESSES.vpc[0]}`,
@@ -79,7 +79,7 @@ describe('narrower sessions', needsNamespaces(), () => {
       assert.equal(stdout, answers, stderr)
     })
 
-  test('the sessions carry what the trust policy demands: tags of pod, cluster and operator, and the source identity', async () => {
+  test('have what the trust policy demands: tags of the pod, the cluster and the operator, and the source identity', async () => {
     const [call] = await cluster.aws.calls({ session: 'shop.reader' })
     assert.deepEqual([call?.sourceIdentity, call?.policyArns], ['shop.default', [READER]])
     assert.deepEqual(Object.keys(call?.tags ?? {}).sort(), [
@@ -88,7 +88,7 @@ describe('narrower sessions', needsNamespaces(), () => {
     ])
   })
 
-  test('a pod of another namespace gets neither, though its namespace allows the role', async () => {
+  test('are denied to a pod of another namespace by the trust policy, although its namespace allows the role', async () => {
     const annotations = {
       [ROLE]: 'shop-app',
       'pod2iam.dev/startup-gate': 'off',
@@ -100,7 +100,7 @@ describe('narrower sessions', needsNamespaces(), () => {
     assert.equal(call?.outcome, 'AccessDenied')
   })
 
-  test('what is wrong is refused at apply, and what is right cannot be changed afterwards', async () => {
+  test('have session policies that are refused at apply if they are invalid, and cannot be changed afterwards', async () => {
     const refused = (text: string) =>
       cluster.pod('shop/wrong', { annotations: { [ROLE]: 'shop-app', [POLICIES]: text } })
     await assert.rejects(refused(READER), /must be a JSON array of managed policy ARNs/)

@@ -1,4 +1,4 @@
-/** Pods that start in one stage, on a whole node: the sidecar's start hook alone keeps an app from starting too early. */
+/** Pods that start in one stage, on a whole node: only the start hook of the sidecar keeps an app from starting too early. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster } from '../sandbox/cluster.ts'
@@ -6,7 +6,7 @@ import { container, containerStatus, isReady, needsNamespaces } from '../sandbox
 import { ROLE } from './pods.ts'
 
 const annotations = { [ROLE]: 'shop-orders', 'pod2iam.dev/redirect': 'env' }
-/** Asks for its credentials once, at once and without a second try, as its first instruction. */
+/** Requests its credentials once, without a retry, as its first instruction. */
 const LIST = '"$AWS_EC2_METADATA_SERVICE_ENDPOINT"latest/meta-data/iam/security-credentials/'
 const FIRST = ['sh', '-c', `curl -sf --max-time 1 ${LIST} && exec sleep 3600`]
 
@@ -29,7 +29,7 @@ describe('a pod that starts in one stage', needsNamespaces(), () => {
   const ours = async (pod: string) =>
     ((await cluster.pods.get(pod))?.spec.initContainers ?? []).map(({ name }) => name)
 
-  test('has its credentials at its first instruction, and one container of ours', async () => {
+  test('has its credentials at its first instruction, and only one of our containers', async () => {
     const pod = await start('shop/first')
     await cluster.pods.waitFor(pod, isReady)
     assert.deepEqual(await ours(pod), ['pod2iam-sidecar'])
@@ -37,7 +37,7 @@ describe('a pod that starts in one stage', needsNamespaces(), () => {
     assert.equal(containerStatus(await cluster.pods.get(pod), 'app')?.restartCount, 0)
   })
 
-  test('waits while STS is away, and its app is not started before', async () => {
+  test('waits while STS is unavailable, and its app is started only afterwards', async () => {
     await cluster.aws.fault({ service: 'sts', kind: 'unavailable' })
     const pod = await start('shop/late')
     await cluster.pods.waitForLog(pod, 'pod2iam-sidecar', /sts-unavailable/)
@@ -52,7 +52,7 @@ describe('a pod that starts in one stage', needsNamespaces(), () => {
     )
   })
 
-  test('goes on when its sidecar alone is restarted, which waits for nothing then', async () => {
+  test('keeps running when only its sidecar is restarted, which then waits for nothing', async () => {
     const pod = await start('shop/restarted')
     await cluster.pods.waitForLog(pod, 'app', /^shop-orders/)
     cluster.pods.kill(pod, 'pod2iam-sidecar')
@@ -64,8 +64,8 @@ describe('a pod that starts in one stage', needsNamespaces(), () => {
     assert.equal(containerStatus(await cluster.pods.get(pod), 'app')?.restartCount, 0)
   })
 
-  test('is another one where it shares its host’s memory: it has a gate', async () => {
-    // The sandbox's node has no such pods: it is not started.
+  test('gets a gate instead where it is in its host’s IPC namespace', async () => {
+    // The sandbox's node does not run such pods, so it is not started.
     assert.deepEqual(await ours(await start('shop/ipc', { hostIPC: true })), [
       'pod2iam-sidecar',
       'pod2iam-gate',

@@ -1,4 +1,4 @@
-/** What happens to pods while one part of the system is away, and when somebody cheats. */
+/** What happens to pods while one part of the system is unavailable, and when somebody attacks. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
@@ -9,7 +9,7 @@ import { credentials, get, IPV4, LIST, ROLE } from './pods.ts'
 const BROKER = 'http://169.254.170.24:9171/v1/credentials'
 const TOKEN = '/var/run/secrets/pod2iam/token'
 
-describe('while a part is away', needsNamespaces(), () => {
+describe('during an outage or an attack:', needsNamespaces(), () => {
   let cluster: Cluster
   let steady: string
   const annotations = { [ROLE]: 'shop-orders' }
@@ -32,7 +32,7 @@ describe('while a part is away', needsNamespaces(), () => {
     await cluster?.close()
   })
 
-  test('STS away: a running pod keeps its credentials, a new one waits at the gate and says why', async () => {
+  test('without STS a running pod keeps its credentials, and a new one waits at the gate and says why', async () => {
     const before = await credentials(cluster, steady)
     await cluster.aws.fault({ service: 'sts', kind: 'unavailable' })
     const late = await cluster.pod('shop/late', { annotations })
@@ -45,7 +45,7 @@ describe('while a part is away', needsNamespaces(), () => {
     assert.equal((await credentials(cluster, late)).Code, 'Success')
   })
 
-  test('API server away: a running pod and the broker go on, a restarted sidecar gets credentials', async () => {
+  test('without the API server a running pod and the broker work, and a restarted sidecar gets credentials', async () => {
     await cluster.api.refuse()
     cluster.pods.kill(steady, 'pod2iam-sidecar')
     await cluster.pods.waitForLog(
@@ -69,13 +69,13 @@ describe('while a part is away', needsNamespaces(), () => {
     }`
     await cluster.exec(network, ['nft', '-f', '-'], { input: counted })
     cluster.pods.kill(pod, 'pod2iam-sidecar')
-    await until('nine fetches behind the self-test', async () => {
+    await until('nine requests after the self-test', async () => {
       const { stdout } = await cluster.exec(network, ['nft', 'list', 'table', 'ip', 'counted'])
       return Number(/packets (\d+)/.exec(stdout)?.[1]) >= 10
     })
   })
 
-  test('a restarted sidecar accepts the IMDSv2 tokens it gave before, and no other pod’s', async () => {
+  test('a restarted sidecar accepts the IMDSv2 tokens that it issued before, and none of another pod', async () => {
     const other = await start('shop/other')
     const token = await get(
       cluster,
@@ -98,7 +98,7 @@ describe('while a part is away', needsNamespaces(), () => {
     assert.equal((await get(cluster, other, `http://${IPV4}${LIST}`, header)).status, 401)
   })
 
-  test('a killed sidecar never lets the pod fall through to the real endpoint', async () => {
+  test('a pod never reaches the real endpoint while its sidecar is killed', async () => {
     const key = (await credentials(cluster, steady)).AccessKeyId
     cluster.pods.kill(steady, 'pod2iam-sidecar')
     const answers: string[] = []
@@ -114,7 +114,7 @@ describe('while a part is away', needsNamespaces(), () => {
     assert.ok(key)
   })
 
-  test('broker and firewall killed: rules stay, credentials stay, both come back', async () => {
+  test('the rules and the credentials remain while the broker and the firewall are killed, and both restart', async () => {
     const plain = await cluster.pod('shop/plain')
     await cluster.pods.waitFor(plain, isReady)
     const guard = await cluster.guard()
@@ -131,7 +131,7 @@ describe('while a part is away', needsNamespaces(), () => {
     await start('shop/after-guard')
   })
 
-  test('the ruleset flushed by somebody else is repaired, and the pods’ own redirects are not touched', async () => {
+  test('a ruleset that somebody else flushed is repaired, and the redirects in the pods are not affected', async () => {
     const plain = await cluster.pod('shop/plain2')
     await cluster.pods.waitFor(plain, isReady)
     await cluster.exec('node', ['nft', 'flush', 'ruleset'])
@@ -139,7 +139,7 @@ describe('while a part is away', needsNamespaces(), () => {
     assert.equal((await get(cluster, steady, `http://${IPV4}${LIST}`)).status, 200)
   })
 
-  test('on a node whose rules are gone a new pod does not start, and says why, until they are back', async () => {
+  test('a new pod on a node without rules does not start until they are restored, and says why', async () => {
     const guard = await cluster.guard()
     cluster.pods.kill(guard, 'firewall', 'SIGSTOP')
     await cluster.exec('node', ['nft', 'delete', 'table', 'inet', 'pod2iam_guard'])
@@ -154,7 +154,7 @@ describe('while a part is away', needsNamespaces(), () => {
     await cluster.pods.waitFor(pod, isReady)
   })
 
-  test('a token is worth nothing from another pod’s address, nor from outside the node', async () => {
+  test('a token is refused from the address of another pod, and from outside the node', async () => {
     const other = await start('shop/thief')
     const token = await cluster.pods.exec(steady, ['cat', TOKEN], { container: 'pod2iam-sidecar' })
     const header = `-HAuthorization: Bearer ${token.stdout}`
@@ -167,12 +167,12 @@ describe('while a part is away', needsNamespaces(), () => {
     assert.equal(outside.code, 28)
   })
 
-  test('a pod with a hostPort on the broker’s port gets nobody’s token', async () => {
+  test('a pod with a hostPort on the broker’s port receives no token', async () => {
     const listen = "require('net').createServer((s) => { console.log('taken'); s.end() }).listen(9171, '::')"
     const containers = [{ name: 'app', image: IDLE_IMAGE, command: [process.execPath, '-e', listen] }]
     const thief = await cluster.pod('shop/hostport', { containers })
     const ip = (await cluster.pods.waitFor(thief, isReady))?.status?.podIPs?.map((each) => each.ip) ?? []
-    // What the CNI plugin portmap makes of it.
+    // The rules that the CNI plugin portmap creates for it.
     const rules = `table inet portmap {
       chain hostports {
         type nat hook prerouting priority -100;
@@ -189,7 +189,7 @@ describe('while a part is away', needsNamespaces(), () => {
     await cluster.exec('node', ['nft', 'delete', 'table', 'inet', 'portmap'])
   })
 
-  test('a pod that occupies another pod’s health port does not keep it from starting', async () => {
+  test('a pod that occupies the health port of another pod does not prevent its start', async () => {
     const bully = await cluster.pod('shop/bully')
     await cluster.pods.waitFor(bully, isReady)
     const { ipv4 = '' } = { ipv4: (await cluster.pods.get(bully))?.status?.podIP }
@@ -206,13 +206,13 @@ describe('while a part is away', needsNamespaces(), () => {
     }
   })
 
-  test('a role annotation cannot be patched on a living pod; where it was, the pod gets no more', async () => {
+  test('the role of a living pod cannot be changed, and a pod whose role was changed gets no more credentials', async () => {
     await cluster.role('shop-billing')
     const pod = await start('shop/patched')
     const metadata = { annotations: { [ROLE]: 'shop-billing' } }
     const patch = () => cluster.kube.patch('pods', 'patched', 'shop', { metadata })
     await assert.rejects(patch(), /annotation iam\.amazonaws\.com\/role of a pod cannot be changed/)
-    // As before Kubernetes 1.30 and while nobody answers the webhook.
+    // As before Kubernetes 1.30 and while no webhook answers.
     await cluster.kube.delete('validatingadmissionpolicybindings', 'pod2iam-identity')
     await cluster.kube.delete('validatingwebhookconfigurations', 'pod2iam-injector')
     await patch()
@@ -224,7 +224,7 @@ describe('while a part is away', needsNamespaces(), () => {
     assert.equal((await cluster.aws.sessions({ role: 'shop-billing' })).length, 0)
   })
 
-  test('a namespace that loses its permission gets nothing new', async () => {
+  test('a namespace that no longer allows a role gets no more credentials for it', async () => {
     await cluster.role('brief')
     await cluster.namespace('brief', { allowed: ['brief'] })
     const pod = await cluster.pod('brief/app', { annotations: { [ROLE]: 'brief' } })
@@ -239,7 +239,7 @@ describe('while a part is away', needsNamespaces(), () => {
     })
   })
 
-  test('SIGTERM ends every process within a second, exit code 0', async () => {
+  test('SIGTERM ends every process with exit code 0', async () => {
     await guardReady()
     const [guard, injector] = [await cluster.guard(), await cluster.injector()]
     for (const [pod, name] of [
@@ -257,7 +257,7 @@ describe('while a part is away', needsNamespaces(), () => {
       )
       const { lastState } = containerStatus(after, name) ?? assert.fail()
       assert.equal('terminated' in lastState && lastState.terminated?.exitCode, 0, name)
-      // With what kubelet and API server add, beside other tests, and less than any grace period.
+      // This includes the delays of the kubelet and the API server beside other tests, and is shorter than a grace period.
       assert.ok(performance.now() - sent < 30_000, `${name}: ${performance.now() - sent} ms`)
     }
   })

@@ -1,4 +1,4 @@
-/** What end-to-end tests do inside pods. */
+/** Requests that end-to-end tests make inside pods. */
 import { fileURLToPath } from 'node:url'
 import type { Cluster } from '../sandbox/cluster.ts'
 import { ADDRESSES } from '../sandbox/index.ts'
@@ -16,7 +16,7 @@ export type Answer = {
   readonly refused: boolean
 }
 
-/** A GET from inside a pod with curl, no retry, twenty seconds at most. */
+/** A GET from inside a pod with curl, without a retry, for at most twenty seconds. */
 export async function get(cluster: Cluster, pod: string, url: string, ...options: string[]): Promise<Answer> {
   const format = '\\n%{http_code} %{time_total}'
   const argv = ['curl', '-sg', '--max-time', '20', '-w', format, ...options, url]
@@ -29,7 +29,7 @@ export async function get(cluster: Cluster, pod: string, url: string, ...options
   return { status, body: stdout.slice(0, at), milliseconds: seconds * 1000, refused: code === 7 }
 }
 
-/** The pod's credential document, by IMDSv1. */
+/** The credential document of the pod, read with IMDSv1. */
 export async function credentials(cluster: Cluster, pod: string): Promise<Record<string, string>> {
   const role = await get(cluster, pod, `http://${IPV4}${LIST}`)
   if (role.status !== 200) throw new Error(`the role list answered ${role.status}: ${role.body}`)
@@ -37,7 +37,7 @@ export async function credentials(cluster: Cluster, pod: string): Promise<Record
   return JSON.parse(body)
 }
 
-/** Who AWS says the pod is, asked with the AWS SDK's default chain. */
+/** The identity of the pod at AWS, with the AWS SDK's default chain. */
 export async function whoami(
   cluster: Cluster,
   pod: string,

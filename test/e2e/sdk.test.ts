@@ -1,4 +1,4 @@
-/** SDKs with their default chains, nothing configured: the pod's identity in every mode of the metadata service, whatever is away. */
+/** SDKs with their default chains and without configuration: they have the pod's identity in every mode of the metadata service, even during outages. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
@@ -10,14 +10,14 @@ import { type Answer, type Client, PROGRAMS, startClient } from './sdk/clients.t
 type Mode = {
   readonly pod: string
   readonly annotations?: Record<string, string>
-  /** How the sidecar is asked. */
+  /** The version of IMDS with which the sidecar is asked. */
   readonly imds: 'v1' | 'v2'
-  /** What it answers to a request without token. */
+  /** Its status for a request without a token. */
   readonly tokenless: number
 }
 
 const MODES: readonly Mode[] = [
-  // No SDK can be told to use IMDSv1; all fall back to it when their PUT for a token does not get through.
+  // No SDK can be configured to use IMDSv1, but all fall back to it when their PUT for a token fails.
   { pod: 'shop/v1', imds: 'v1', tokenless: 200 },
   { pod: 'shop/v2', imds: 'v2', tokenless: 200 },
   {
@@ -50,7 +50,7 @@ describe('SDKs in pods', needsNamespaces(), () => {
   })
 
   describe('in a running pod', () => {
-    each('obtains its credentials by IMDSv1, by IMDSv2 and where that is required', async (name, mode) => {
+    each('gets its credentials with IMDSv1, with IMDSv2 and where that is required', async (name, mode) => {
       const client = startClient(cluster, mode.pod, PROGRAMS[name] ?? assert.fail())
       const first = await client.answer()
       assertOwn(first, mode)
@@ -59,11 +59,11 @@ describe('SDKs in pods', needsNamespaces(), () => {
       const asked = cluster.pods.logs(mode.pod, SIDECAR).match(/"imds":"v\d"/g)
       assert.deepEqual([...new Set(asked)], [`"imds":"${mode.imds}"`])
       const lifetime = Date.parse(first.expiration ?? '') - Date.now()
-      // Of an hour that began with the pod, before the first client.
+      // The lifetime of an hour began with the pod, before the first client.
       if (first.expiration !== undefined) assert.ok(lifetime > 1_800_000 && lifetime <= 3_600_000)
     })
 
-    test('a request without token is refused where IMDSv2 is required, and only there', async () => {
+    test('a request without a token is refused only where IMDSv2 is required', async () => {
       for (const { pod, tokenless } of MODES)
         assert.equal((await get(cluster, pod, `http://${IPV4}${LIST}`)).status, tokenless, pod)
     })
@@ -74,7 +74,7 @@ describe('SDKs in pods', needsNamespaces(), () => {
       await restartSidecars()
       await sidecarsReady()
     })
-    each('fetches again and is still its pod after a restart of the sidecar', async (name, mode) => {
+    each('gets the credentials of its pod again after a restart of the sidecar', async (name, mode) => {
       const { answer, first } = await ask(name, mode)
       assertOwn(answer, mode)
       assert.equal(answer.accessKeyId, first.accessKeyId)
@@ -85,7 +85,7 @@ describe('SDKs in pods', needsNamespaces(), () => {
     before(async () => {
       assert.ok(cluster.pods.kill(await cluster.guard(), 'broker', 'SIGSTOP'))
     })
-    each('fetches again and is still its pod while the broker hangs', async (name, mode) => {
+    each('gets the credentials of its pod again while the broker hangs', async (name, mode) => {
       const { answer, first } = await ask(name, mode)
       assertOwn(answer, mode)
       assert.equal(answer.accessKeyId, first.accessKeyId)
@@ -94,7 +94,7 @@ describe('SDKs in pods', needsNamespaces(), () => {
 
   describe('while neither sidecar nor broker has credentials', () => {
     before(() => restartSidecars())
-    each('gets nobody else’s credentials while the sidecar has none', async (name, mode) => {
+    each('gets no credentials while the sidecar has none', async (name, mode) => {
       const { answer } = await ask(name, mode)
       assert.ok(answer.error, `${name} was ${answer.arn}`)
     })
@@ -106,13 +106,13 @@ describe('SDKs in pods', needsNamespaces(), () => {
       await cluster.pods.waitFor(await cluster.guard(), isReady)
       await sidecarsReady()
     })
-    each('gets new credentials and is still its pod once the broker is back', async (name, mode) => {
+    each('gets new credentials of its pod once the broker is back', async (name, mode) => {
       const { answer, first } = await ask(name, mode)
       assertOwn(answer, mode)
       if (first.accessKeyId !== undefined) assert.notEqual(answer.accessKeyId, first.accessKeyId)
     })
 
-    test('in all of this no pod reached the real endpoint', async () => {
+    test('no pod has reached the real endpoint in any of these tests', async () => {
       const peers = Object.keys(await cluster.aws.imdsConnections())
       assert.deepEqual(
         peers.filter((peer) => !['10.0.0.10', 'fd00:10::10'].includes(peer)),
@@ -121,7 +121,7 @@ describe('SDKs in pods', needsNamespaces(), () => {
     })
   })
 
-  /** One test for each client, in all modes. One client after another: each gives up when an answer takes a second. */
+  /** One test for each client, in all modes. The clients run one after another, since each gives up if an answer takes a second. */
   function each(what: string, action: (name: string, mode: Mode) => Promise<void>): void {
     for (const [name, { needs }] of Object.entries(PROGRAMS))
       test(`${name} ${what}`, needs, async () => {
@@ -166,7 +166,7 @@ describe('SDKs in pods', needsNamespaces(), () => {
     )
   }
 
-  /** Until every sidecar says that it has credentials. */
+  /** Waits until every sidecar reports that it has credentials. */
   async function sidecarsReady(): Promise<void> {
     for (const { pod } of MODES) {
       const isReady = async () => (await get(cluster, pod, 'http://127.0.0.1:9170/readyz')).status === 200

@@ -1,4 +1,4 @@
-/** Roles from service accounts as users have them: a chart that annotates only its service account, and a real SDK in its pod. */
+/** Roles of service accounts as users have them: a chart that annotates only its service account, and a real SDK in its pod. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { needsHelm, renderHere } from '../chart/helm.ts'
@@ -29,7 +29,7 @@ describe('roles from service accounts', { ...needsHelm, ...needsNamespaces() }, 
     })
 
   before(async () => {
-    // Webhooks and rights are those of the chart with the setting on.
+    // The webhooks and rights are those of the chart with the setting on.
     const rendered = renderHere('sandbox', '--set=policy.serviceAccountRoles=true')
     cluster = await createCluster({
       rendered,
@@ -47,12 +47,12 @@ describe('roles from service accounts', { ...needsHelm, ...needsNamespaces() }, 
     await cluster?.close()
   })
 
-  test('the AWS SDK in a pod without annotation is the role of its service account', async () => {
+  test('the AWS SDK in a pod without an annotation gets the role of its service account', async () => {
     const { arn } = await whoami(cluster, 'shop/app')
     assert.equal(arn, 'arn:aws:sts::111111111111:assumed-role/shop-app/shop.app')
   })
 
-  test('pod2iam says where the role comes from, what its trust policy needs, and what the namespace', async () => {
+  test('pod2iam shows where the role comes from, and what its trust policy and its namespace need', async () => {
     const ask = async (...words: string[]) => {
       const flags = ['--kubeconfig', await door.kubeconfig(), '-n', 'shop', '-o', 'json']
       const { stdout, stderr } = await run([...flags, ...words])
@@ -79,7 +79,7 @@ describe('roles from service accounts', { ...needsHelm, ...needsNamespaces() }, 
     assert.deepEqual([namespaces[0].namespace, namespaces[0].roles[0].allowed], ['shop', true])
   })
 
-  test('a changed service account changes new pods only', async () => {
+  test('a change of the service account affects only new pods', async () => {
     await cluster.kube.patch('serviceaccounts', 'app', 'shop', {
       metadata: { annotations: { [KEY]: arnOf('shop-other') } },
     })
@@ -89,7 +89,7 @@ describe('roles from service accounts', { ...needsHelm, ...needsNamespaces() }, 
     assert.match((await whoami(cluster, 'shop/app')).arn, /shop-app\/shop\.app$/)
   })
 
-  test('a role that the namespace does not allow is refused at apply, and another namespace’s account is none of it', async () => {
+  test('a role that the namespace does not allow is refused at apply, and an account of that name in another namespace has no role', async () => {
     await account('greedy', { [KEY]: arnOf('admin') })
     await assert.rejects(podAs('shop/greedy', 'greedy'), /namespace shop may not use role .*admin/)
     await cluster.namespace('plain', { allowed: ['*'] })
@@ -100,7 +100,7 @@ describe('roles from service accounts', { ...needsHelm, ...needsNamespaces() }, 
     assert.ok(!JSON.stringify(spec).includes('pod2iam'))
   })
 
-  test('the account’s own list narrows its pods, also those that are annotated, at apply and while they run', async () => {
+  test('the list of the account narrows its pods, even annotated ones, at apply and while they run', async () => {
     await account('narrow', { [LISTS]: '["shop-other"]' })
     await assert.rejects(
       podAs('shop/narrow', 'narrow', { [ROLE]: 'shop-app' }),
@@ -111,7 +111,7 @@ describe('roles from service accounts', { ...needsHelm, ...needsNamespaces() }, 
     await cluster.kube.patch('serviceaccounts', 'narrow', 'shop', {
       metadata: { annotations: { [LISTS]: '[]' } },
     })
-    // The broker forgets what it has read, and the sidecar asks anew.
+    // The broker loses what it has read, and the sidecar asks again.
     cluster.pods.kill(await cluster.guard(), 'broker')
     cluster.pods.kill('shop/narrow', 'pod2iam-sidecar')
     const refused = await until('a refusal', async () => {

@@ -1,6 +1,6 @@
 /**
- * What pods get by their service accounts and by web identity, and what nobody gets with tokens of others: those of a neighbour, of
- * another namespace, of a pod that is gone. With the chart's own rights, which the API server's log is compared with.
+ * What pods get with their service accounts and web identity, and that nobody gets anything with the tokens of others: of a
+ * neighbour, of another namespace, of a deleted pod. The rights are the chart's own, and are compared with the API server's log.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -27,7 +27,7 @@ const SIDECAR = 'pod2iam-sidecar'
 
 type Tokens = { readonly own: string; readonly web: string }
 
-describe('identities that are stolen', { ...needsHelm, ...needsNamespaces() }, () => {
+describe('with service account roles and web identity,', { ...needsHelm, ...needsNamespaces() }, () => {
   let cluster: Cluster
   let victim: Tokens
 
@@ -45,13 +45,13 @@ describe('identities that are stolen', { ...needsHelm, ...needsNamespaces() }, (
     await cluster.pod(name, { annotations: { ...BY_ENV, ...annotations }, spec: { serviceAccountName } })
     await cluster.pods.waitFor(name, isReady)
   }
-  /** As whoever has taken over the sidecar, or the node, has them. */
+  /** The tokens as an attacker has them who has taken over the sidecar or the node. */
   const tokensOf = async (pod: string): Promise<Tokens> => {
     const read = async (file: string) =>
       (await cluster.pods.exec(pod, ['cat', file], { container: SIDECAR })).stdout
     return { own: await read(TOKEN_FILE), web: await read(WEB_IDENTITY_TOKEN_FILE) }
   }
-  /** What the broker answers a pod that brings these tokens. */
+  /** The broker's answer to a pod that sends these tokens. */
   const asked = async (pod: string, { own, web }: Partial<Tokens>): Promise<string> => {
     const headers = [
       ...(own === undefined ? [] : ['-H', `Authorization: Bearer ${own}`]),
@@ -93,7 +93,7 @@ describe('identities that are stolen', { ...needsHelm, ...needsNamespaces() }, (
     await cluster?.close()
   })
 
-  test('an unannotated pod is the role of its service account by a token that the API server signed for this pod and for AWS', async () => {
+  test('a pod without an annotation gets the role of its service account with a token that the API server signed for this pod and for AWS', async () => {
     const { arn } = await whoami(cluster, 'shop/victim', ENDPOINT)
     assert.equal(arn, 'arn:aws:sts::111111111111:assumed-role/orders/shop.victim')
     const { api, kube } = cluster
@@ -109,7 +109,7 @@ describe('identities that are stolen', { ...needsHelm, ...needsNamespaces() }, (
     assert.notEqual(victim.own, victim.web)
   })
 
-  test('tokens of a neighbour get nothing at the broker, one of them or both, and its own pod is served', async () => {
+  test('the broker refuses one or both tokens of a neighbour, and accepts each pod’s own ones', async () => {
     const thief = await tokensOf('shop/thief')
     for (const [tokens, code] of [
       [{ web: victim.web }, 'token-missing'],
@@ -125,7 +125,7 @@ describe('identities that are stolen', { ...needsHelm, ...needsNamespaces() }, (
     assert.equal(await asked('shop/victim', victim), 'Success')
   })
 
-  test('a service account of the same name in another namespace is not the one that the role trusts', async () => {
+  test('the role does not trust a service account of the same name in another namespace', async () => {
     await podAs('billing/orders', 'orders')
     const foreign = await tokensOf('billing/orders')
     assert.equal(await asked('billing/orders', foreign), 'sts-denied')
@@ -134,12 +134,12 @@ describe('identities that are stolen', { ...needsHelm, ...needsNamespaces() }, (
     assert.deepEqual([call?.action, call?.outcome], ['AssumeRoleWithWebIdentity', 'AccessDenied'])
   })
 
-  test('what was a pod’s is worth nothing once it is gone, also to another one of its name', async () => {
+  test('the tokens of a deleted pod are refused, even from another pod of its name', async () => {
     await podAs('shop/short', 'orders')
     const replayed = await tokensOf('shop/short')
     assert.equal(await asked('shop/short', replayed), 'Success')
     await cluster.kube.delete('pods', 'short', 'shop', { gracePeriodSeconds: 0 })
-    await until('the end of the pod is known', async () => {
+    await until('the broker to know that the pod is deleted', async () => {
       const code = await asked('shop/thief', replayed)
       assert.notEqual(code, 'Success')
       return code === 'pod-unknown'
@@ -157,7 +157,7 @@ describe('identities that are stolen', { ...needsHelm, ...needsNamespaces() }, (
   })
 
   test(
-    'a secret of container credentials enters no container that somebody adds later',
+    'no container that is added later can mount the secret of container credentials',
     sinceKubernetes(30, 'ValidatingAdmissionPolicy'),
     async () => {
       const app = { name: 'app', image: IDLE_IMAGE }
@@ -187,7 +187,7 @@ describe('identities that are stolen', { ...needsHelm, ...needsNamespaces() }, (
         ),
         /volumes pod2iam-\* are the injector's/,
       )
-      // And nobody brings a volume of that name along.
+      // A pod cannot have its own volume of that name either.
       const stranger = { name: mount?.name, emptyDir: {} }
       await assert.rejects(
         cluster.pod('shop/stranger', {
@@ -199,7 +199,7 @@ describe('identities that are stolen', { ...needsHelm, ...needsNamespaces() }, (
     },
   )
 
-  test('all of it needs one right more: to get service accounts, and no component asks for anything that it may not', async () => {
+  test('no component makes a request that its rights forbid, and service accounts are only read by name', async () => {
     const calls = await cluster.api.calls()
     for (const name of [INJECTOR, NODE_GUARD]) {
       const user = `system:serviceaccount:${SYSTEM_NAMESPACE}:${name}`
@@ -208,7 +208,7 @@ describe('identities that are stolen', { ...needsHelm, ...needsNamespaces() }, (
         own.filter(({ allowed }) => !allowed),
         [],
       )
-      // Beside a real API server a pod is tried until its webhooks are reached (PatientClient).
+      // With a real API server, a pod is created repeatedly until the webhooks are reached (PatientClient).
       const accounts = own.filter(
         (call) => call.resource === 'serviceaccounts' && call.namespace !== 'webhook-probe',
       )

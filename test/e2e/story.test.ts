@@ -1,4 +1,4 @@
-/** The product's promise on a whole node, in both shapes of pod network. */
+/** The promise of the product on a whole node, in both kinds of pod network. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
@@ -30,7 +30,7 @@ for (const topology of ['routed', 'bridge'] as const)
       await cluster?.close()
     })
 
-    test('an annotated pod gets its own credentials by IMDSv1, IPv4 and IPv6', async () => {
+    test('an annotated pod gets its own credentials with IMDSv1 over IPv4 and IPv6', async () => {
       const pod = await ready(cluster.pod('shop/orders', { annotations: { [ROLE]: 'shop-orders' } }))
       for (const address of [IPV4, IPV6]) {
         const list = await get(cluster, pod, `http://${address}${LIST}`)
@@ -42,13 +42,13 @@ for (const topology of ['routed', 'bridge'] as const)
       }
     })
 
-    test('the AWS SDK’s default chain in the pod is the pod’s role, under the pod’s session name', async () => {
+    test('the AWS SDK’s default chain in the pod gets the pod’s role with the pod’s role session name', async () => {
       const pod = await ready(cluster.pod('shop/sdk', { annotations: { [ROLE]: 'team/reader' } }))
       const { arn } = await whoami(cluster, pod)
       assert.equal(arn, 'arn:aws:sts::111111111111:assumed-role/reader/shop.sdk')
     })
 
-    test('IMDSv2 works, and is the only way where the pod demands it', async () => {
+    test('IMDSv2 works, and IMDSv1 is refused where the pod requires IMDSv2', async () => {
       const annotations = { [ROLE]: 'shop-orders', 'pod2iam.dev/imds-tokens': 'required' }
       const pod = await ready(cluster.pod('shop/v2', { annotations }))
       assert.equal((await get(cluster, pod, `http://${IPV4}${LIST}`)).status, 401)
@@ -69,7 +69,7 @@ for (const topology of ['routed', 'bridge'] as const)
       assert.match((await whoami(cluster, pod)).arn, /assumed-role\/shop-orders\/shop\.v2$/)
     })
 
-    test('two pods of one role have credentials of their own, and each only its own role', async () => {
+    test('two pods of one role have different credentials, and cannot get another role', async () => {
       const annotations = { [ROLE]: 'shop-billing' }
       const [a, b] = await Promise.all(
         ['shop/a', 'shop/b'].map((name) => ready(cluster.pod(name, { annotations }))),
@@ -79,7 +79,7 @@ for (const topology of ['routed', 'bridge'] as const)
       assert.equal((await get(cluster, a ?? '', `http://${IPV4}${LIST}shop-orders`)).status, 404)
     })
 
-    test('an init container of the app has credentials already', async () => {
+    test('an init container of the app already has credentials', async () => {
       const script = `curl -s http://${IPV4}${LIST} && echo`
       const pod = await ready(
         cluster.pod('shop/init', {
@@ -90,7 +90,7 @@ for (const topology of ['routed', 'bridge'] as const)
       assert.equal(cluster.pods.logs(pod, 'early'), 'shop-orders\n')
     })
 
-    test('a Job’s pod completes: the sidecar does not keep it', async () => {
+    test('the pod of a Job completes despite its sidecar', async () => {
       const pod = await cluster.pod('shop/job', {
         annotations: { [ROLE]: 'shop-orders' },
         containers: [{ name: 'app', image: IDLE_IMAGE, command: ['curl', '-sf', `http://${IPV4}${LIST}`] }],
@@ -100,7 +100,7 @@ for (const topology of ['routed', 'bridge'] as const)
       assert.equal(cluster.pods.logs(pod).trim(), 'shop-orders')
     })
 
-    test('a pod without annotation is refused in milliseconds, IPv4 and IPv6, at every port', async () => {
+    test('a pod without an annotation is refused within milliseconds over IPv4 and IPv6, at every port', async () => {
       const pod = await ready(cluster.pod('shop/plain'))
       for (const target of [IPV4, IPV6, `${IPV4}:8080`]) {
         const answers = []
@@ -110,13 +110,13 @@ for (const topology of ['routed', 'bridge'] as const)
           answers.every(({ refused }) => refused),
           target,
         )
-        // The quickest: any of them may have waited for a processor. Silence, or an ICMPv6 error in the place of a reset, takes a second.
+        // Only the quickest answer counts, since any may have waited for a processor. A dropped packet, or an ICMPv6 error instead of a reset, takes a second.
         const quickest = Math.min(...answers.map(({ milliseconds }) => milliseconds))
         assert.ok(quickest < 900, `${quickest} ms`)
       }
     })
 
-    test('a pod of a namespace that did not opt in is left as it is', async () => {
+    test('a pod in a namespace that is not opted in is unchanged', async () => {
       await cluster.namespace('other', { label: null, allowed: ['*'] })
       const pod = await ready(cluster.pod('other/app', { annotations: { [ROLE]: 'shop-orders' } }))
       const { spec } = (await cluster.pods.get(pod)) ?? assert.fail()
@@ -124,14 +124,14 @@ for (const topology of ['routed', 'bridge'] as const)
       assert.equal((await get(cluster, pod, `http://${IPV4}${LIST}`)).refused, true)
     })
 
-    test('a role the namespace may not use is refused at apply time, with the reason', async () => {
+    test('a role that the namespace may not use is refused at apply with the reason', async () => {
       await assert.rejects(cluster.pod('shop/greedy', { annotations: { [ROLE]: 'admin' } }), {
         message:
           /denied the request: pod2iam: namespace shop may not use role "arn:aws:iam::111111111111:role\/admin"/,
       })
     })
 
-    test('a namespace labelled all gives its default role, and region alone without one', async () => {
+    test('a pod in a namespace labelled all gets the default role, or only the region if there is none', async () => {
       await cluster.role('defaults')
       await cluster.namespace('every', {
         label: 'all',
@@ -151,7 +151,7 @@ for (const topology of ['routed', 'bridge'] as const)
       )
     })
 
-    test('a namespace with restricted PodSecurity gets by with environment, no capability', async () => {
+    test('a pod under PodSecurity restricted gets its credentials in mode env', async () => {
       await cluster.kube.create({
         apiVersion: 'v1',
         kind: 'Namespace',
@@ -178,7 +178,7 @@ for (const topology of ['routed', 'bridge'] as const)
       assert.equal((await get(cluster, pod, `http://${IPV4}${LIST}`)).refused, true)
     })
 
-    test('an external id and a session name reach STS, and the external id nobody’s log', async () => {
+    test('an external id and a session name reach STS, and the external id is in no log', async () => {
       await cluster.role('shop-partner', { externalId: 'partner-4711' })
       const annotations = {
         [ROLE]: 'shop-partner',
@@ -190,7 +190,7 @@ for (const topology of ['routed', 'bridge'] as const)
       assert.doesNotMatch(await cluster.allLogs(), /partner-4711/)
     })
 
-    test('user data, the node’s role and its signatures do not exist for a pod', async () => {
+    test('a pod gets 404 for user data, the node’s role and its signatures', async () => {
       const pod = await ready(cluster.pod('shop/curious', { annotations: { [ROLE]: 'shop-orders' } }))
       for (const path of [
         'user-data',
@@ -201,7 +201,7 @@ for (const topology of ['routed', 'bridge'] as const)
         assert.equal((await get(cluster, pod, `http://${IPV4}/latest/${path}`)).status, 404, path)
     })
 
-    test('a role that does not trust the node leaves the app unstarted and says what to change', async () => {
+    test('a pod whose role does not trust the node does not start, and its log says what to change', async () => {
       await cluster.aws.putRole({ arn: 'shop-closed', trustPolicy: { Version: '2012-10-17', Statement: [] } })
       const pod = await cluster.pod('shop/closed', { annotations: { [ROLE]: 'shop-closed' } })
       await cluster.pods.waitForLog(pod, 'pod2iam-sidecar', /trust policy/)
@@ -216,7 +216,7 @@ for (const topology of ['routed', 'bridge'] as const)
       )
     })
 
-    test('in all of this no pod reached the real endpoint, and no log holds a key or a token', async () => {
+    test('no pod has reached the real endpoint in these tests, and no log contains a key or a token', async () => {
       const peers = Object.keys(await cluster.aws.imdsConnections())
       assert.deepEqual(
         peers.filter((peer) => !['10.0.0.10', 'fd00:10::10'].includes(peer)),

@@ -1,4 +1,4 @@
-/** Credential source web-identity as users have it: real SDKs in pods that know only the metadata service, on a node that may assume nothing. */
+/** The credential source web-identity as users have it: real SDKs in pods that know only the metadata service, on a node whose role may assume nothing. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
@@ -9,7 +9,7 @@ import { PROGRAMS, startClient } from './sdk/clients.ts'
 
 const SOURCES = '--credential-sources=node-role,web-identity'
 const SUBJECT = 'system:serviceaccount:federated:default'
-/** Where STS is, for the clients of the tests; nothing about credentials. */
+/** The address of STS for the clients of the tests, without any credentials. */
 const APP_CONTAINERS = [
   {
     name: 'app',
@@ -32,7 +32,7 @@ describe('web identity', needsNamespaces(), () => {
       brokerArgs: [SOURCES],
     })
     const { aws, api } = cluster
-    // What an operator sets up once in each account: a provider for the cluster's issuer, here with the keys that it publishes.
+    // An operator creates this once in each account: a provider for the cluster's issuer, here with the keys that it publishes.
     const { body } = await api.admin.request('GET', '/openid/v1/jwks')
     const provider = await aws.putOidcProvider({
       issuer: api.issuer,
@@ -56,7 +56,7 @@ describe('web identity', needsNamespaces(), () => {
   })
 
   for (const pod of ['federated/nft', 'federated/env'])
-    test(`the AWS SDK in ${pod} is its role, by the metadata service and with nothing configured, while the node may assume nothing`, async () => {
+    test(`gives the AWS SDK in ${pod} its role through the metadata service, although the node may assume nothing`, async () => {
       const env = pod.endsWith('env') ? ['AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:9169/'] : []
       const { arn, accessKeyId } = await whoami(cluster, pod, env)
       assert.equal(
@@ -67,7 +67,7 @@ describe('web identity', needsNamespaces(), () => {
       assert.equal(session?.by, 'web-identity')
     })
 
-  test('every other SDK is served alike', async () => {
+  test('gives every other SDK the role in the same way', async () => {
     for (const [name, program] of Object.entries(PROGRAMS)) {
       if (program.needs.skip !== undefined) continue
       const { arn, error } = await startClient(cluster, 'federated/nft', program).answer()
@@ -75,7 +75,7 @@ describe('web identity', needsNamespaces(), () => {
     }
   })
 
-  test('nothing of the node is in the calls, and no token is in a log', async () => {
+  test('makes calls without the node’s identity, and writes no token into a log', async () => {
     const calls = await cluster.aws.calls({ role: 'shop-app' })
     assert.deepEqual(
       [...new Set(calls.map(({ action, signed, caller }) => `${action} ${signed} ${caller}`))],
@@ -84,13 +84,13 @@ describe('web identity', needsNamespaces(), () => {
     assert.ok(!/eyJ[\w-]{20}/.test(await cluster.allLogs()))
   })
 
-  test('the app’s container has neither token, and the node’s role and another namespace’s are out of reach', async () => {
+  test('gives the app neither of the tokens nor the node’s role, and a namespace that has not chosen it no role', async () => {
     const look = 'ls /var/run/secrets/pod2iam-web-identity /var/run/secrets/pod2iam'
     const { stdout, code } = await cluster.pods.exec('federated/nft', ['/bin/sh', '-c', look])
     assert.ok(code !== 0 && stdout === '', stdout)
     const { status } = await get(cluster, 'federated/nft', `http://${IPV4}${LIST}node`)
     assert.equal(status, 404)
-    // A namespace that has not chosen it gets its roles by the node's, which may assume nothing.
+    // A namespace that has not chosen it gets its roles through the node role, which may assume nothing.
     await cluster.pod('plain/app', { annotations: { [ROLE]: 'shop-app', 'pod2iam.dev/startup-gate': 'off' } })
     await cluster.pods.waitFor('plain/app', isReady)
     const refused = await until('a refusal', async () => {
@@ -100,7 +100,7 @@ describe('web identity', needsNamespaces(), () => {
     assert.match(refused.body, /AssumeRoleUnauthorizedAccess/)
   })
 
-  test('a pod cannot choose, and an external id is refused at apply', async () => {
+  test('cannot be chosen by a pod, and refuses an external id at apply', async () => {
     const annotations = { [ROLE]: 'shop-app', 'pod2iam.dev/redirect': 'env' }
     await assert.rejects(
       cluster.pod('federated/ext', {
@@ -119,7 +119,7 @@ describe('web identity', needsNamespaces(), () => {
     assert.ok(!JSON.stringify(pod.spec).includes('web-identity'))
   })
 
-  test('credentials go on through a restart of the broker', async () => {
+  test('keeps the credentials of pods during a restart of the broker, and works afterwards', async () => {
     const before = await credentials(cluster, 'federated/nft')
     const [namespace = '', name = ''] = (await cluster.guard()).split('/')
     await cluster.kube.delete('pods', name, namespace, { gracePeriodSeconds: 0 })

@@ -1,4 +1,4 @@
-/** Runs in a pod: the AWS SDK's default chain, nothing configured, asks STS who this is. */
+/** Runs in a pod: with the AWS SDK's default chain and without configuration, it asks STS for its identity. */
 import { GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 
 const client = new STSClient({ region: 'eu-west-1', maxAttempts: 1 })

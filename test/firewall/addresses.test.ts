@@ -1,4 +1,4 @@
-/** Other metadata addresses than the usual, and another tool's DNAT beside us: with each backend. */
+/** Other metadata addresses than the usual ones, and another tool's DNAT beside the guard, with each backend. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { SIDECAR_PORT } from '../../common/addresses.ts'
@@ -7,7 +7,7 @@ import { type GuardProcess, NET_ADMIN_ONLY, startGuard } from './guard-process.t
 import { flushPod } from './mesh.ts'
 import { MAIN, openNode, type TestNode } from './node.ts'
 
-/** Two neighbours of the usual addresses, which are touched only when asked for. */
+/** Two neighbours of the usual addresses, which are refused only when they are configured. */
 const OTHERS = ['169.254.169.253', 'fd00:ec2::253']
 const UNTOUCHED = [
   '169.254.169.254',
@@ -49,12 +49,12 @@ for (const backend of ['nft', 'iptables'])
     describe('with other metadata addresses', () => {
       beforeEach(() => start(OTHER_ADDRESSES))
 
-      test('refuses exactly these', async () => {
+      test('refuses exactly these addresses', async () => {
         for (const host of OTHERS) assert.equal(await reach(host), 'ECONNREFUSED', host)
         for (const host of UNTOUCHED) assert.equal(await reach(host), 'aws', host)
       })
 
-      test('the gate proves these, and leads them to the sidecar; asked for the usual ones it does not open', async () => {
+      test('lets the gate pass and redirect these addresses, and keeps a gate for the usual ones closed', async () => {
         const usual = await gate('--proof-timeout=300ms', '--proof-interval=50ms')
         assert.equal(usual.code, 1)
         assert.match(usual.stderr, /169\.254\.169\.254 answered, fd00:ec2::254 answered/)
@@ -66,13 +66,13 @@ for (const backend of ['nft', 'iptables'])
       })
     })
 
-    test('kube2iam’s own DNAT goes on for its pods, others are refused', async () => {
+    test('kube2iam’s own DNAT still works for its pods, and other pods are refused', async () => {
       await start()
       const dnat = `iptables -t nat -A PREROUTING -p tcp -d 169.254.169.254 --dport 80 -j DNAT --to-destination 10.0.0.10:8181 -i veth11`
       await node.must('node', dnat.split(' '))
       assert.equal(await reach('169.254.169.254', 'pod1'), 'kube2iam')
       assert.equal(await reach('169.254.169.254', 'pod2'), 'ECONNREFUSED')
-      // Also when the guard comes later, or again.
+      // The same holds when the guard starts later, or again.
       await guard.end('SIGTERM')
       await start()
       assert.equal(await reach('169.254.169.254', 'pod1'), 'kube2iam')
@@ -81,7 +81,7 @@ for (const backend of ['nft', 'iptables'])
   })
 
 describe('firewall redirect in a pod without any route', needsNamespaces(), () => {
-  test('says that there is nothing to prove, and loads the redirect', async () => {
+  test('logs that no real endpoint can be reached, and loads the redirect', async () => {
     const node = await openNode()
     try {
       for (const family of ['-4', '-6'])

@@ -1,6 +1,6 @@
 /**
- * Runs inside a network namespace and does with sockets what it is told, one JSON object a line: starting a process
- * for every probe would take longer than all the probes.
+ * Runs in a network namespace and executes requests on sockets, one JSON object a line, because starting a process for
+ * every probe would take longer than all the probes.
  */
 import { createSocket, type Socket as UdpSocket } from 'node:dgram'
 import { createServer as createHttpServer, get } from 'node:http'
@@ -13,7 +13,7 @@ export type Hammered = { readonly tried: number; readonly gaps: readonly number[
 
 /** What an agent can do; every function is one request. */
 export type AgentRequests = {
-  /** Listens; greets with `name` and a newline, then says back what it hears. */
+  /** Listens; greets with `name` and a newline, and then echoes what it receives. */
   listen: (options: { host: string; port: number; name: string }) => string
   /** How many pieces of data the listeners of this agent have received. */
   heard: (options: Record<string, never>) => number
@@ -31,19 +31,19 @@ export type AgentRequests = {
    * `timeout`; the last also once `fence` has answered what was sent after it.
    */
   tcp: (options: { host: string; port: number; timeout?: number; fence?: string }) => TcpResult
-  /** Connects again and again, one connection after the other, until `rest`. */
+  /** Connects repeatedly, one connection after the other, until `rest`. */
   hammer: (options: { host: string; port: number }) => string
-  /** How many connections `hammer` tried since, and for how long at a time they went through, in milliseconds. */
+  /** How many connections `hammer` has tried, and the times, in milliseconds, during which they succeeded. */
   rest: (options: Record<string, never>) => Hammered
   /** An HTTP GET on loopback: status and body, or an error code. */
   get: (options: { port: number; path: string }) => { status: number | string; body: string }
-  /** Answers every HTTP request on a loopback port so; called again, from then on differently. */
+  /** Answers every HTTP request on a loopback port with this; another call changes the answer. */
   serve: (options: { port: number; status: number; body: string }) => string
-  /** Opens a connection and keeps it: the greeting, or an error code. */
+  /** Opens a connection and keeps it. Gives the greeting, or an error code. */
   open: (options: { host: string; port: number; id: string }) => string
-  /** Says something on a kept connection: what came back, or an error code. */
+  /** Sends data on a kept connection. Gives the answer, or an error code. */
   say: (options: { id: string; text: string }) => string
-  /** Sends a datagram from an address to a closed port: the code of the ICMP error that comes back, or `sent` as with `udp`. */
+  /** Sends a datagram from an address to a closed port. Gives the code of the ICMP error, or `sent` as `udp` does. */
   bounce: (options: { from: string; host: string; port: number; fence: string }) => string
   /**
    * Sends a datagram, also from an address: `sent`, or an error code, or the code of an ICMP error that comes within
@@ -54,7 +54,7 @@ export type AgentRequests = {
 
 type Datagram = { host: string; port: number; payload: string; from?: string; wait?: number; fence?: string }
 
-/** How long an answer may take that is to come: silence shows after it, so that it counts only where something is wrong. */
+/** How long an expected answer may take. It is waited for in full only if something is wrong. */
 export const ANSWER_MS = 30_000
 
 const payloads: string[] = []
@@ -107,8 +107,8 @@ async function receive({ port }: { port: number }): Promise<string> {
 }
 
 /**
- * After this time and whatever has come by then: a process that got no time meets its timers before its sockets.
- * Returns what calls it off.
+ * Calls `action` after this time and after everything that has arrived by then has been read: a process that had no CPU
+ * time handles its timers before its sockets. Returns a function that cancels the call.
  */
 function afterAll(milliseconds: number, action: () => void): () => void {
   let last: NodeJS.Immediate | undefined
@@ -121,35 +121,35 @@ function afterAll(milliseconds: number, action: () => void): () => void {
   }
 }
 
-/** The kernel sends again after a second what was lost, as while it looks for a neighbour. */
+/** After a second the kernel repeats a packet that was lost, for example during a neighbour lookup. */
 const SENT_AGAIN_MS = 1200
 
 /**
- * Waits for silence: `timeout`, or until `fence`, by the same way, has accepted or refused a connection that was
- * begun after everything was sent, once more where it was lost. Returns what calls it off.
+ * Waits until silence is certain: for `timeout`, or until `fence`, on the same route, has accepted or refused a
+ * connection that was started after everything was sent, and again if that was lost. Returns a function that cancels it.
  */
 function afterSilence(timeout: number, fence: string | undefined, action: () => void): () => void {
-  const callOffLimit = afterAll(timeout, action)
-  if (fence === undefined) return callOffLimit
-  let callOffLast = () => {}
+  const cancelLimit = afterAll(timeout, action)
+  if (fence === undefined) return cancelLimit
+  let cancelLast = () => {}
   const answered = () => {
-    callOffLast = afterAll(0, action)
+    cancelLast = afterAll(0, action)
   }
   const other = new Socket().once('connect', answered)
   other.on('error', (error) => codeOf(error) === 'ECONNREFUSED' && answered())
-  const callOffFence = afterAll(SENT_AGAIN_MS, () => other.connect({ host: fence, port: 80 }))
+  const cancelFence = afterAll(SENT_AGAIN_MS, () => other.connect({ host: fence, port: 80 }))
   return () => {
-    callOffLimit()
-    callOffFence()
-    callOffLast()
+    cancelLimit()
+    cancelFence()
+    cancelLast()
     other.destroy()
   }
 }
 
-/** For a greeting of who has accepted: another process, which may have to wait for its turn. */
+/** How long the greeting may take after a connection was accepted: it comes from another process, which may wait for CPU time. */
 const GREETING_MS = 30_000
 
-/** @param timeout for the connection, which is the kernel's doing; milliseconds */
+/** @param timeout for the connection, which the kernel makes, in milliseconds */
 function firstLine(socket: Socket, timeout: number, fence?: string): Promise<string> {
   return new Promise((resolve) => {
     let callOff = afterSilence(timeout, fence, () => end('timeout'))
@@ -185,7 +185,7 @@ function hammer({ host, port }: { host: string; port: number }): string {
     let tried = 0
     let opened: number | undefined
     let lostInARow = 0
-    // The last one says whether the end is open: it is no lost one, except where all are.
+    // The last probe shows whether it is open at the end, so it must not be a lost one, unless a hundred in a row are lost.
     while (!state.stop || (lostInARow > 0 && lostInARow < 100)) {
       const at = performance.now()
       const outcome = await new Promise<'through' | 'refused' | 'lost'>((resolve) => {
@@ -196,7 +196,7 @@ function hammer({ host, port }: { host: string; port: number }): string {
         })
         socket.on('error', () => resolve('refused'))
         socket.on('close', () => resolve('lost'))
-        // A packet lost while rules change must not keep the next probe waiting.
+        // A packet that is lost while rules change must not delay the next probe.
         afterAll(20, () => socket.destroy())
       })
       tried++
@@ -281,7 +281,7 @@ async function udp(options: Datagram): Promise<string> {
   try {
     return await new Promise<string>((resolve) => {
       socket.on('error', (error) => resolve(codeOf(error)))
-      // Connected, so that ICMP errors come back to it.
+      // The socket is connected so that it gets ICMP errors.
       socket.on('connect', () =>
         socket.send(payload, (error) => {
           if (error) resolve(codeOf(error))
@@ -301,7 +301,7 @@ function closeQuietly(socket: UdpSocket): void {
   try {
     socket.close()
   } catch {
-    // Never opened: the error was told already.
+    // It was never opened, and its error was reported already.
   }
 }
 

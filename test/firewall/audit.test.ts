@@ -1,4 +1,4 @@
-/** `firewall guard --mode=audit`: nothing is refused, and it is known who would be. */
+/** `firewall guard --mode=audit`: no packet is refused, and the guard reports which pods would be. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import fc from 'fast-check'
@@ -14,7 +14,7 @@ import { MAIN, openNode, type TestNode } from './node.ts'
 const POD1 = '10.244.1.11'
 const POD1_6 = 'fd00:244::11'
 
-/** kube2iam's DNAT, in the words of its source, to the node's address. */
+/** kube2iam's DNAT to the node's address, as in its source. */
 const KUBE2IAM =
   'iptables -t nat -A PREROUTING -p tcp -d 169.254.169.254 --dport 80 -j DNAT --to-destination 10.0.0.10:8181 -i veth11'
 
@@ -48,12 +48,12 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
   const isSeen = (address: string, via: string) =>
     until(`${address} is seen ${via}`, async () => (await seen(address, via)) !== undefined)
 
-  test('pods reach the real endpoint, in both families, and status says which, how often, since when and when last', async () => {
+  test('pods reach the real endpoint in both families, and status shows which, how often, and when first and last', async () => {
     assert.equal(await pod('169.254.169.254'), 'aws')
     assert.equal(await pod('fd00:ec2::254'), 'aws')
     await isSeen(POD1, 'direct')
     await isSeen(POD1_6, 'direct')
-    // What was read in the middle of the connection is less.
+    // A reading in the middle of the connection shows fewer packets.
     const packetsOf = async () => (await seen(POD1, 'direct'))?.packets ?? 0
     await until('all packets of the connection are seen', async () => (await packetsOf()) >= 3)
     const { firstSeen = '', lastSeen = '' } = (await seen(POD1, 'direct')) ?? {}
@@ -65,7 +65,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     await isSeen('10.244.1.12', 'direct')
   })
 
-  test('what kube2iam’s DNAT takes keeps working, and is distinguished from what reaches the real endpoint', async () => {
+  test('kube2iam’s DNAT still works, and its packets are distinguished from those to the real endpoint', async () => {
     await node.must('node', KUBE2IAM.split(' '))
     assert.equal(await pod('169.254.169.254'), 'kube2iam')
     assert.equal(await pod('169.254.169.254', 'pod2'), 'aws')
@@ -77,7 +77,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     await until('all packets of the connection are counted', async () => (await counted()) >= 3)
   })
 
-  test('what a Service’s DNAT sends to the real endpoint is seen too, in both families', async () => {
+  test('packets that a Service’s DNAT sends to the real endpoint are seen in both families', async () => {
     await node.must('node', [
       'nft',
       `add table inet services; add chain inet services pre { type nat hook prerouting priority -100; };
@@ -91,7 +91,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     assert.equal(await seen(POD1, 'direct'), undefined)
   })
 
-  test('what another drops or does not track before any NAT is counted', async () => {
+  test('packets that other rules drop or do not track before any NAT are counted', async () => {
     await node.must('node', [
       'iptables',
       '-t',
@@ -110,7 +110,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     await isSeen(POD1, 'direct')
   })
 
-  test('counts go on over a flush and its repair, and never fall', async () => {
+  test('counts continue after a flush and its repair, and never fall', async () => {
     await pod('169.254.169.254')
     await isSeen(POD1, 'direct')
     const before = (await seen(POD1, 'direct'))?.packets ?? 0
@@ -120,11 +120,11 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     await until('more packets', async () => ((await seen(POD1, 'direct'))?.packets ?? 0) >= before + 3)
   })
 
-  test('the host itself is not counted, nor the neighbours of the address', async () => {
+  test('the host’s own packets and those to neighbours of the address are not counted', async () => {
     const host = await node.agent('node')
     assert.equal((await host.tcp({ host: '169.254.169.254', port: 80 })).outcome, 'aws')
     assert.equal(await pod('169.254.169.253'), 'aws')
-    // A later sighting shows that the readings before it held none of these.
+    // A later sighting shows that the readings before it had none of these.
     await pod('169.254.169.254', 'pod2')
     await isSeen('10.244.1.12', 'direct')
     assert.deepEqual(
@@ -133,7 +133,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     )
   })
 
-  test('what goes to the broker is refused as ever while its link is absent, and its addresses are pinned', async () => {
+  test('the rules for the broker’s addresses are the same as in mode enforce', async () => {
     const text = await node.must('node', ['nft', 'list table inet pod2iam_guard'])
     for (const part of [
       'dnat ip to ip daddr',
@@ -144,7 +144,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     assert.doesNotMatch(text, /metadata_refused/)
   })
 
-  test('the node counts as guarded, but is never called blocked', async () => {
+  test('the node counts as guarded, but its block never counts as verified', async () => {
     await until(
       'the broker knows',
       async () => !(await whyUnguarded(node.machine.path('/run/pod2iam'), Date.now())),
@@ -157,7 +157,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     assert.doesNotMatch(text, /block verified/)
   })
 
-  test('enforcing after it, with kube2iam still there, refuses what was direct and leaves kube2iam its pods', async () => {
+  test('a later start with mode enforce refuses direct requests, and keeps kube2iam’s DNAT for its pods', async () => {
     await node.must('node', KUBE2IAM.split(' '))
     await guard.end('SIGTERM')
     guard = await startGuard(node)
@@ -167,7 +167,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     assert.equal(await pod('fd00:ec2::254'), 'ECONNREFUSED')
   })
 
-  test('the gate holds pods back in such a node, unless it is set to report only, as the chart does with this mode', async () => {
+  test('the gate keeps pods from starting, unless it has --proof=report, which the chart sets with this mode', async () => {
     const gate = (...flags: string[]) =>
       node.run('pod1', [
         process.execPath,
@@ -181,7 +181,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
     assert.equal((await gate('--proof-timeout=100ms')).code, 1)
   })
 
-  test('with --backend=iptables it is refused with a sentence', async () => {
+  test('--backend=iptables is refused in one sentence', async () => {
     const flags = ['guard', '--mode=audit', '--backend=iptables']
     const { code, stderr } = await node.run('node', [process.execPath, MAIN, ...flags])
     assert.equal(code, 2)
@@ -190,7 +190,7 @@ describe('firewall guard --mode=audit', needsNamespaces(), () => {
 })
 
 for (const kind of ['bridge0', 'bridge1'] as const)
-  test(`pods on a bridge (${kind}) are distinguished in the same way`, needsNamespaces(), async () => {
+  test(`pods on a bridge (${kind}) are distinguished by mode audit, too`, needsNamespaces(), async () => {
     const node = await openNode(kind)
     try {
       await (await node.agent('aws')).listen({ host: '0.0.0.0', port: 80, name: 'aws' })
@@ -238,7 +238,7 @@ describe('sightings', () => {
     shape: SHAPE,
   })
 
-  test('what was asked and not taken is direct; what was taken or led is dnat', () => {
+  test('count requests without a DNAT as direct, and requests with one as dnat', () => {
     const sightings = createSightings(() => NOW)
     sightings.take(reading({ asked: 10, taken: 4, led: 2 }))
     const seen = { firstSeen: '2025-12-31T23:59:55.000Z', lastSeen: '2025-12-31T23:59:55.000Z' }
@@ -249,7 +249,7 @@ describe('sightings', () => {
     assert.deepEqual(sightings.packets(), { direct: 6, dnat: 6 })
   })
 
-  test('when an address was first seen stays, for each way, also when the kernel counts anew', () => {
+  test('keep when an address was first seen, directly and by DNAT, also when the kernel’s counters restart', () => {
     let now = NOW
     const sightings = createSightings(() => now)
     sightings.take(reading({ asked: 1, taken: 0, led: 0 }))
@@ -266,7 +266,7 @@ describe('sightings', () => {
     )
   })
 
-  test('readings that grow, restart and cross never make a count fall, nor invent one', () => {
+  test('never fall and never exceed the real counts, however readings grow, restart and overlap', () => {
     const step = fc.record({
       asked: fc.nat(50),
       takenOf: fc.nat(50),
@@ -290,7 +290,7 @@ describe('sightings', () => {
             kernel[sight] += added[sight]
             truth[sight] += added[sight]
           }
-          // Sets are read one after the other: some that were taken meanwhile are not yet among those asked.
+          // Sets are read one after the other, so some packets that were taken meanwhile are not yet in the set of those asked.
           const missing = Math.min(inFlight, kernel.taken, asked)
           sightings.take(reading({ ...kernel, asked: kernel.asked - missing }))
           const now = sightings.packets()
@@ -302,7 +302,7 @@ describe('sightings', () => {
     )
   })
 
-  test('a flood of sources is bounded, counted, and reported', () => {
+  test('are limited in number in a flood of sources, which is counted and reported', () => {
     const sightings = createSightings(() => NOW)
     const flood = (round: number): TableContent => ({
       text: '',

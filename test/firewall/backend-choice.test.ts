@@ -1,4 +1,4 @@
-/** Which backend the guard takes on which node, what it says of it, and how it leaves another. */
+/** Which backend the guard chooses on which node, how it reports this, and how it removes the rules of another. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { whyUnguarded } from '../../common/firewall-state.ts'
@@ -15,7 +15,7 @@ import {
 import { MAIN, openNode, type TestNode } from './node.ts'
 import { IPTABLES_TOOLS, withoutTools } from './without-tools.ts'
 
-/** An nft as it speaks on a kernel without nf_tables. */
+/** The output of nft on a kernel without nf_tables. */
 const NO_NF_TABLES = `echo 'netlink: Error: cache initialization failed: Protocol not supported' >&2; exit 1`
 const IPTABLES_NFT = IPTABLES_TOOLS.filter((name) => name.includes('-nft'))
 const NO_POLL = '--poll-interval=5m'
@@ -58,13 +58,13 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
       ...((await has('iptables-legacy-save')) ? ['iptables-legacy'] : []),
     ]
   }
-  /** What a chosen backend is called, and why. */
+  /** The name of the chosen backend, and the reason. */
   const choice = (guard: GuardProcess) => {
     const line = guard.logs.find(({ msg }) => msg === 'backend chosen')
     return { backend: line?.backend, why: String(line?.why) }
   }
 
-  test('where all work, it is nft', async () => {
+  test('is nft if all backends work', async () => {
     const guard = await start([], ADMIN_AND_RAW)
     await guard.becomes('ready')
     assert.equal(choice(guard).backend, 'nft')
@@ -75,13 +75,13 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     )
   })
 
-  test('on a node without nft it is iptables, with the reason in log and status, and changes are still reported', async () => {
+  test('is iptables on a node without nft, with the reason in log and status, and changes of rules are still noticed', async () => {
     const guard = await start([], [...withoutTools(['nft']), ...NET_ADMIN_ONLY])
     await guard.becomes('ready')
     assert.equal(choice(guard).backend, 'iptables-nft')
     assert.match(choice(guard).why, /^nft: nft cannot be run \(spawn nft E\w+\): .* install nftables$/)
     await refused()
-    await until('the status tells it', async () => (await status()).backend === 'iptables-nft')
+    await until('the status shows it', async () => (await status()).backend === 'iptables-nft')
     const warning = (await status()).warnings.find(({ code }) => code === 'backend-fallback')
     assert.match(warning?.detail ?? '', /nft cannot be run/)
     await node.must('node', ['iptables-nft', '-F'])
@@ -90,7 +90,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     await refused()
   })
 
-  test('on a node whose kernel has no nf_tables it is iptables-legacy', async () => {
+  test('is iptables-legacy on a node whose kernel has no nf_tables', async () => {
     const fakes = Object.fromEntries(['nft', ...IPTABLES_NFT].map((name) => [name, NO_NF_TABLES]))
     const guard = await start([], [...withoutTools([], fakes), ...ADMIN_AND_RAW])
     await guard.becomes('ready')
@@ -99,14 +99,14 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     await refused()
   })
 
-  test('on a node without iptables it is nft', async () => {
+  test('is nft on a node without iptables', async () => {
     const guard = await start([], [...withoutTools(IPTABLES_TOOLS), ...NET_ADMIN_ONLY])
     await guard.becomes('ready')
     assert.equal(choice(guard).backend, 'nft')
     await refused()
   })
 
-  test('on a node with neither it is not ready, and names what is missing of each', async () => {
+  test('is none on a node without both, and the guard is not ready and names what each of them lacks', async () => {
     const guard = await start([], [...withoutTools(['nft', ...IPTABLES_TOOLS]), ...NET_ADMIN_ONLY])
     await guard.becomes('block-not-verified')
     const { status, detail = '' } = await guard.readiness()
@@ -123,14 +123,14 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     await remover.becomes('block-not-verified')
   })
 
-  test('a backend that is asked for is not replaced by another', async () => {
+  test('is not replaced by another if it is set', async () => {
     const guard = await start(['--backend=nft'], [...withoutTools(['nft']), ...NET_ADMIN_ONLY])
     await guard.becomes('block-not-verified')
     assert.match((await guard.readiness()).detail ?? '', /^nft cannot be run/)
     assert.deepEqual(await left(), [])
   })
 
-  test('another backend’s rules go when the new ones stand, without a moment in between', async () => {
+  test('replaces another backend’s rules once its own are in place, without a gap', async () => {
     const pod = await node.agent('pod1')
     const steps = [
       { flags: ['--backend=nft'], name: /^nft$/ },
@@ -149,7 +149,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     assert.deepEqual(gaps, [])
   })
 
-  test('what cannot be verified does not cost the other backend’s rules', async () => {
+  test('does not replace another backend’s rules if its own cannot be verified', async () => {
     const first = await start(['--backend=iptables'], ADMIN_AND_RAW)
     await first.becomes('ready')
     await first.end('SIGTERM')
@@ -159,7 +159,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     await refused()
   })
 
-  test('rules of every backend are removed, also by one process', async () => {
+  test('does not matter for --mode=remove, which removes the rules of every backend', async () => {
     for (const [flags, fakes] of [
       [['--backend=iptables'], Object.fromEntries(IPTABLES_NFT.map((name) => [name, NO_NF_TABLES]))],
       [
@@ -177,7 +177,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     assert.deepEqual(await left(), [])
   })
 
-  test('rules of iptables-legacy that cannot be looked at: not removed, with the remedy; a warning in the other modes', async () => {
+  test('keeps rules of iptables-legacy that cannot be read, with an error in mode remove and a warning in other modes', async () => {
     const remedy = /iptables-legacy has tables on this node that cannot be read.+NET_RAW/
     const fakes = Object.fromEntries(['nft', ...IPTABLES_NFT].map((name) => [name, NO_NF_TABLES]))
     const guard = await start([], [...withoutTools([], fakes), ...ADMIN_AND_RAW])
@@ -210,7 +210,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     assert.deepEqual(await left(), [])
   })
 
-  describe('failing', () => {
+  describe('that fails', () => {
     const LEGACY = withoutTools(
       [],
       Object.fromEntries(['nft', ...IPTABLES_NFT].map((name) => [name, NO_NF_TABLES])),
@@ -244,7 +244,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
         async () => (await node.run('node', ['flock', '--nonblock', '/run/xtables.lock', 'true'])).code !== 0,
       )
     for (const [what, { wrapper, sentence, hold }] of Object.entries(FAILURES))
-      test(`${what}: one sentence, not ready, no leave for the broker`, async () => {
+      test(`with ${what} is reported in one sentence, and the node is neither ready nor guarded`, async () => {
         const holder = hold
           ? node.spawn('node', ['flock', '--close', '/run/xtables.lock', 'sleep', '60'])
           : undefined
@@ -264,7 +264,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
         }
       })
 
-    test('a lock that is let go: ready, and the rules stand', async () => {
+    test('gets ready once the lock is released', async () => {
       const holder = node.spawn('node', ['flock', '--close', '/run/xtables.lock', 'sleep', '60'])
       await lockIsHeld()
       const guard = await start(['--backend=iptables'], [...LEGACY, ...ADMIN_AND_RAW])
@@ -274,14 +274,14 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
     })
   })
 
-  test('--owned-table with iptables is refused in a sentence, exit code 2', async () => {
+  test('cannot be iptables with --owned-table, which is refused in one sentence with exit code 2', async () => {
     const flags = ['--backend=iptables', '--owned-table=true']
     const { code, stderr } = await node.run('node', [process.execPath, MAIN, 'guard', ...flags])
     assert.equal(code, 2)
     assert.match(stderr, /^pod2iam firewall guard: --owned-table needs nft: [^\n]+\.\n$/)
   })
 
-  test('--host-interface is accepted, with a sentence that it is not needed', async () => {
+  test('needs no --host-interface, which is accepted with a warning', async () => {
     const guard = await start(['--host-interface=eni+'], NET_ADMIN_ONLY)
     await guard.becomes('ready')
     assert.ok(
@@ -294,7 +294,7 @@ describe('the backend of firewall guard', needsNamespaces(), () => {
 })
 
 describe('firewall guard on a node that never had iptables', needsNamespaces(), () => {
-  test('needs none to remove its rules', async () => {
+  test('does not need iptables to remove its rules', async () => {
     const node = await openNode()
     const wrapper = [...withoutTools(IPTABLES_TOOLS), ...NET_ADMIN_ONLY]
     try {

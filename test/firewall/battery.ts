@@ -1,6 +1,6 @@
 /**
- * Probes of the guard's ruleset on a node: each has a name and an outcome in words. Together they see every line of
- * the ruleset. What must be dropped is a datagram followed by another that must arrive: no waiting for silence.
+ * Probes of the guard's ruleset on a node, each with a name and an outcome in words. Together they depend on every line
+ * of the ruleset. A datagram that must be dropped is followed by one that must arrive, so that no probe waits for silence.
  */
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { ensureLink } from '../../node-guard/firewall/node/broker-link.ts'
@@ -26,24 +26,24 @@ const NODE4 = '10.0.0.10'
 export const UDP_PORT = 5300
 /** What a pod sends to a neighbour on this port gets the metadata address only after our forward chain. */
 const LATE_PORT = 5301
-/** The same, and it gets the node's address as its source too: as if it were the host's own. */
+/** The same, and it also gets the node's address as its source, as if the host had sent it. */
 const LATE_AS_NODE_PORT = 5303
 /** What the node sends to a neighbour on this port gets both addresses only after our output chain. */
 const LATE_FOREIGN_PORT = 5304
 /** What the node sends to this port leaves with a pod's address as its source. */
 const FOREIGN_PORT = 8081
 
-/** What is sent to the broker on this port, another's DNAT takes: a hostPort, as the CNI plugin portmap makes it. */
+/** Packets to the broker on this port are taken by another DNAT: a hostPort, as the CNI plugin portmap creates it. */
 const HOST_PORT = 8082
 
-/** What is sent to a metadata address on this port, another's DNAT takes: kube-proxy's, of a Service with that externalIP. */
+/** Packets to a metadata address on this port are taken by kube-proxy's DNAT for a Service with that externalIP. */
 const SERVICE_PORT = 8085
 const BEHIND_SERVICE_PORT = 8086
 
-/** A source outside, which the node answers by the interface that it came by. */
+/** A source outside, which the node answers through the interface from which it came. */
 const OUTER = ['10.78.0.1', 'fd00:78::1'] as const
 const hostPrefix = (address: string) => `${address}/${address.includes(':') ? 128 : 32}`
-/** A pod's sources that the node would answer by another interface, as it does behind Cilium's. */
+/** A pod's sources that the node would answer through another interface, as with Cilium. */
 const INNER = ['10.77.0.1', 'fd00:77::1'] as const
 
 /** The rules under test: the real addresses, others that a Service may claim, and broker addresses whose link is absent. */
@@ -56,7 +56,7 @@ export const RULES: Required<GuardRuleset> = {
 }
 export const RULESET = guardRuleset(RULES)
 
-/** Source routing (LSRR, segment routing) as our forward chain sees it, whatever its priority; IPVS as our output chain sees it. */
+/** Source routing (LSRR, segment routing) as our forward chain sees it at any priority, and IPVS as our output chain sees it. */
 const NODE_TABLE = `table inet test_rewrite {
   chain late {
     type filter hook forward priority 10; policy accept;
@@ -101,7 +101,7 @@ const AS_NODE = 'pod in the node’s name → metadata, source-routed, IPv4'
 
 export type Outcomes = Readonly<Record<string, string>>
 
-/** Makes the listeners, the broker's link and the test tables; the ruleset is the caller's. */
+/** Creates the listeners, the broker's link and the test tables; the caller loads the ruleset. */
 export async function prepare(node: TestNode): Promise<void> {
   await ensureLink(nodeExec(node), BROKER_ADDRESSES)
   await node.must('node', ['nft', '-f', '-'], NODE_TABLE)
@@ -120,7 +120,7 @@ export async function prepare(node: TestNode): Promise<void> {
   await host.receive({ port: UDP_PORT })
 }
 
-/** Runs all probes at once: some 100 ms when everything is refused as it should be, over a second when something is silent. */
+/** Runs all probes at once. It takes about 100 ms when everything is refused as it should be, and over a second in case of silence. */
 export async function probe(node: TestNode): Promise<Outcomes> {
   const tcp = (from: NetworkName, host: string, port: number) => async () =>
     (await (await node.agent(from)).tcp({ host, port, fence: fenceOf(host) })).outcome
@@ -167,7 +167,7 @@ export async function probe(node: TestNode): Promise<Outcomes> {
   return Object.fromEntries(outcomes)
 }
 
-/** What {@link probe} says when the block is as it should be. */
+/** The outcomes of {@link probe} when the block is as it should be. */
 export const AS_DESIGNED: Outcomes = {
   'pod → metadata, TCP, IPv4': 'ECONNREFUSED',
   'pod → metadata, TCP, IPv6': 'ECONNREFUSED',
@@ -202,7 +202,7 @@ export const AS_DESIGNED: Outcomes = {
   ...Object.fromEntries(NEIGHBOURS.map((address) => [`pod → ${address}`, 'aws'])),
 }
 
-/** What {@link probe} says without any rules: each of these is a hole that the ruleset closes. */
+/** The outcomes of {@link probe} without any rules: each of these is a hole that the ruleset closes. */
 export const WITHOUT_RULES: Outcomes = {
   ...AS_DESIGNED,
   'pod → metadata, TCP, IPv4': 'aws',
@@ -231,10 +231,10 @@ export const WITHOUT_RULES: Outcomes = {
   'other interface → broker, IPv6': 'arrived',
 }
 
-/** What {@link probe} says with the rules of iptables, which has no match for where a packet came in when it leaves. */
+/** The outcomes of {@link probe} with iptables, which cannot match the input interface of a packet that leaves. */
 export const AS_DESIGNED_BY_IPTABLES: Outcomes = { ...AS_DESIGNED, [AS_NODE]: 'arrived' }
 
-/** Makes what {@link probeWays} needs. */
+/** Creates what {@link probeWays} needs. */
 export async function prepareWays(node: TestNode): Promise<void> {
   for (const [network, addresses] of [
     ['pod1', INNER],
@@ -246,7 +246,7 @@ export async function prepareWays(node: TestNode): Promise<void> {
     await node.must('node', ['ip', 'route', 'add', hostPrefix(address), 'dev', 'eth1'])
 }
 
-/** The sources of which the rules know by their prefix. */
+/** Probes sources that the rules know by their prefix. */
 export async function probeWays(node: TestNode): Promise<Outcomes> {
   const outcomes: Record<string, string> = {}
   for (const [index, broker] of BROKER_ADDRESSES.entries()) {
@@ -260,7 +260,7 @@ export async function probeWays(node: TestNode): Promise<Outcomes> {
   return outcomes
 }
 
-/** What {@link probeWays} says when the rules are as they should be. */
+/** The outcomes of {@link probeWays} when the rules are as they should be. */
 export const WAYS_AS_DESIGNED: Outcomes = {
   'inner pod → broker, IPv4': 'arrived',
   'inner pod → broker, IPv6': 'arrived',
@@ -270,7 +270,7 @@ export const WAYS_AS_DESIGNED: Outcomes = {
 
 let sent = 0
 
-/** A datagram, from an address if one is given, then one to `fence` that must arrive: by then the first has arrived too, or never will. */
+/** Sends a datagram, then one to `fence` that must arrive: by then the first one has arrived, too, or never will. */
 export function datagram(
   node: TestNode,
   from: NetworkName,
@@ -284,7 +284,7 @@ export function datagram(
     const payload = `probe-${++sent}`
     await sender.udp({ host, port, payload, ...(source === undefined ? {} : { from: source }) })
     await until(`a datagram from ${from} to ${fence}`, async () => {
-      // Sent again each time: a datagram may be lost while a neighbour is looked up.
+      // It is sent again each time, since a datagram may be lost during a neighbour lookup.
       await sender.udp({ host: fence, port: UDP_PORT, payload: `fence-${payload}` })
       return (await receiver.received({})).includes(`fence-${payload}`)
     })
@@ -292,7 +292,7 @@ export function datagram(
   }
 }
 
-/** Whether a connection attempt of the node with a pod's source address is answered to the pod by a reset. */
+/** Whether a connection attempt of the node with a pod's source address causes a reset to the pod. */
 function foreign(node: TestNode, host: string, counter: string): () => Promise<string> {
   return async () => {
     const resets = async () => {

@@ -1,11 +1,11 @@
-/** What the block counts when a load fails: without a kernel. */
+/** What the block counts when a load fails, without a kernel. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Backend } from '../../node-guard/firewall/backend/backend.ts'
 import { createBlock } from '../../node-guard/firewall/block/block.ts'
 import { silentLog } from '../support/log.ts'
 
-test('packets that were counted are not counted again when a load fails and the rules stay', async () => {
+test('packets are not counted again when a load fails and the rules stay', async () => {
   let intact = true
   const loads: (string | undefined)[] = [undefined, 'the lock is held', undefined]
   const backend: Backend = {

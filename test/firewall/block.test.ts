@@ -1,4 +1,4 @@
-/** How the guard judges what nft says, without a kernel. */
+/** How the guard evaluates the output of nft, without a kernel. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { findBackends } from '../../node-guard/firewall/block/backends.ts'
@@ -40,7 +40,7 @@ const forwardRules = (handle = 1) =>
 const ok = (stdout: string): ExecResult => ({ code: 0, stdout, stderr: '' })
 const failed = (code: ExecResult['code'], stderr: string): ExecResult => ({ code, stdout: '', stderr })
 
-/** A block over an nft that loads and lists as told. */
+/** A block with an nft that loads and lists as the test says. */
 function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
   block: Block
   loads: () => number
@@ -67,7 +67,7 @@ function blockWith(nft: { load: () => ExecResult; list: () => ExecResult }): {
   return { block, loads: () => loads }
 }
 
-test('what is read back as loaded is verified, whatever the handles, and is not loaded again', async () => {
+test('a table that is read back as loaded is verified, whatever its handles, and is not loaded again', async () => {
   let handle = 3
   const { block, loads } = blockWith({
     load: () => ok(''),
@@ -79,7 +79,7 @@ test('what is read back as loaded is verified, whatever the handles, and is not 
   assert.equal(loads(), 1)
 })
 
-test('what differs right after loading is never called verified', async () => {
+test('a table that differs right after loading is not verified', async () => {
   for (const list of [
     ok(loaded(forwardRules().slice(1))),
     ok(loaded([...forwardRules(), rule('b')])),
@@ -98,7 +98,7 @@ test('what differs right after loading is never called verified', async () => {
   }
 })
 
-test('the order of rules matters', async () => {
+test('rules in another order are not verified', async () => {
   let rules = forwardRules()
   const { block } = blockWith({ load: () => ok(''), list: () => ok(loaded(rules)) })
   await block.check('start')
@@ -129,7 +129,7 @@ const FAILURES: Record<string, [ExecResult, RegExp]> = {
   ],
 }
 for (const [what, [result, sentence]] of Object.entries(FAILURES))
-  test(`${what}: one sentence, not ready, and tried again until it works`, async () => {
+  test(`a failure (${what}) is reported in one sentence, makes the guard not ready, and is retried`, async () => {
     let broken = true
     const { block, loads } = blockWith({
       load: () => (broken ? result : ok('')),
@@ -159,7 +159,7 @@ for (const [what, [result, sentence]] of Object.entries(FAILURES))
     assert.equal(loads(), 2)
   })
 
-test('a verification that is older than three intervals, and five seconds, is no verification', async () => {
+test('a verification counts for three intervals, and at least for five seconds', async () => {
   const { block } = blockWith({ load: () => ok(''), list: () => ok(loaded()) })
   await block.check('start')
   const report = {
@@ -181,7 +181,7 @@ test('a verification that is older than three intervals, and five seconds, is no
   }
 })
 
-test('anything in the table that we did not load makes a difference', () => {
+test('anything else in the table than what was loaded is a difference', () => {
   const base = parseTable(listing(rule('a'))).text
   for (const extra of [
     rule('b'),
@@ -194,7 +194,7 @@ test('anything in the table that we did not load makes a difference', () => {
     assert.notEqual(parseTable(listing(rule('a'), extra)).text, base, JSON.stringify(extra))
 })
 
-test('counts and handles make no difference', () => {
+test('counts and handles are no difference', () => {
   const counter = (packets: number, handle: number) => ({
     counter: { family: 'inet', table: 'pod2iam_guard', name: 'c', handle, packets, bytes: packets * 60 },
   })

@@ -1,4 +1,4 @@
-/** `firewall boot-rules`: what it prints shuts a node before its kubelet, and the guard takes over without a gap. */
+/** `firewall boot-rules`: its rules block a node before the kubelet starts, and the guard takes over without a gap. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -15,7 +15,7 @@ import { MAIN, NEIGHBOURS, openNode, type TestNode } from './node.ts'
 
 const UNIT = 'pod2iam-boot.service'
 const known = new Map<string, string>()
-/** What it prints with these settings, which is the same each time. */
+/** The output with these settings, which is the same each time. */
 const printed = (...argv: string[]) => {
   const command = [MAIN, 'boot-rules', ...argv]
   const text = known.get(argv.join(' ')) ?? execFileSync(process.execPath, command, { encoding: 'utf8' })
@@ -25,7 +25,7 @@ const printed = (...argv: string[]) => {
 const FLUSH_LEGACY = `for ip in iptables ip6tables; do for table in filter mangle nat; do
   $ip-legacy -w -t $table -F; $ip-legacy -w -t $table -X; done; done`
 
-/** The forms of the rules, iptables' by either of its variants. */
+/** The forms of the rules, those of iptables for each of its variants. */
 const FORMS = ['nft', 'iptables-nft', 'iptables-legacy'] as const
 type Form = (typeof FORMS)[number]
 const BY_DEFAULT = {
@@ -36,7 +36,7 @@ const BY_DEFAULT = {
 for (const form of FORMS)
   describe(`firewall boot-rules by ${form}`, needsNamespaces(), () => {
     const backend: BootBackend = form === 'nft' ? 'nft' : 'iptables'
-    /** The guard that keeps its rules as these are, and the other. */
+    /** The backend of a guard whose rules have this form, and the other backend. */
     const [same, other] = [backend, backend === 'nft' ? 'iptables' : 'nft'] as const
     let node: TestNode
     let guard: GuardProcess | undefined
@@ -64,7 +64,7 @@ for (const form of FORMS)
 
     const from = async (network: 'pod1' | 'node', host: string) =>
       (await (await node.agent(network)).tcp({ host, port: 80 })).outcome
-    /** Two pods connect again and again, one by IPv4 and one by IPv6. */
+    /** Two pods connect repeatedly, one by IPv4 and one by IPv6. */
     const hammer = async () => {
       const pods = await Promise.all([node.agent('pod1'), node.agent('pod2')])
       await Promise.all(
@@ -80,7 +80,7 @@ for (const form of FORMS)
         },
       }
     }
-    /** As the unit does it; `rules` are those that are printed by default. */
+    /** Loads the printed rules as the unit does. */
     const load = (...argv: string[]) => {
       const rules = printed('--print=rules', `--backend=${backend}`, ...argv)
       const command = backend === 'nft' ? ['nft', '-f', '-'] : inPath(directory, 'sh', '-s')
@@ -91,7 +91,7 @@ for (const form of FORMS)
       guard = await startGuard(node, flags, wrapper)
       return guard
     }
-    /** The warning of `status` about rules of boot, once this guard has looked for them: together with leftovers. */
+    /** The warning of `status` about boot rules, once this guard has searched for them, which it does together with leftovers. */
     const warning = async (): Promise<string | undefined> => {
       let found: { leftoversAt: string | null; warnings: { code: string; detail: string }[] } | undefined
       await until('the guard has looked', () => {
@@ -101,7 +101,7 @@ for (const form of FORMS)
       return found?.warnings.find(({ code }) => code === 'boot-rules')?.detail
     }
     const statusFile = () => node.machine.path('/run/pod2iam/firewall-status.json')
-    /** Whether rules stand that refuse, by this form's means. */
+    /** Whether this form's rules are in place. */
     const stand = async () =>
       form === 'nft'
         ? (await node.run('node', ['nft', 'list', 'table', 'inet', 'pod2iam_guard'])).code === 0
@@ -122,7 +122,7 @@ for (const form of FORMS)
       return bootMarkers(BY_DEFAULT).includes(marker ?? '')
     }
 
-    test('refuses pods, and nobody else, with nothing of pod2iam running; again and again', async () => {
+    test('refuses pods and nothing else without pod2iam running, and can be loaded repeatedly', async () => {
       assert.equal(await from('pod1', '169.254.169.254'), 'aws', 'open before')
       const all: string[] = []
       for (let boot = 0; boot < 3; boot++) {
@@ -135,11 +135,11 @@ for (const form of FORMS)
         }
         for (const host of NEIGHBOURS) assert.equal(await from('pod1', host), 'aws', host)
       }
-      assert.equal(all[0], all[1], 'once more is no other than once')
+      assert.equal(all[0], all[1], 'loading again gives the same rules')
       assert.ok(await isMarked())
     })
 
-    test('no request of a pod gets through while the guard takes over, and none when it ends', async () => {
+    test('keeps refusing every request of a pod while the guard takes over, and after it ends', async () => {
       await load()
       const trying = await hammer()
       const taking = await start(`--backend=${same}`)
@@ -149,21 +149,21 @@ for (const form of FORMS)
       await (await start(`--backend=${same}`)).becomes('ready')
       await trying.inVain()
       assert.equal(await warning(), undefined)
-      assert.ok(await isMarked(), 'what tells of them stays')
+      assert.ok(await isMarked(), 'their marker stays')
     })
 
-    test('a guard with rules of the other backend takes over without a gap, too, and takes these away', async () => {
+    test('hands over without a gap also to a guard of the other backend, which removes these rules', async () => {
       await load()
       const trying = await hammer()
       await (await start(`--backend=${other}`)).becomes('ready')
-      if (form === 'nft' || other === 'nft') await until('they are gone', async () => !(await stand()))
+      if (form === 'nft' || other === 'nft') await until('they are removed', async () => !(await stand()))
       await trying.inVain()
       assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
       assert.equal(await warning(), undefined)
       assert.ok(await isMarked())
     })
 
-    test('loaded again under a guard that runs, they open nothing, and the guard’s own are back', async () => {
+    test('opens nothing when it is loaded under a running guard, which restores its own rules', async () => {
       await load()
       const running = await start(`--backend=${same}`)
       await running.becomes('ready')
@@ -175,24 +175,24 @@ for (const form of FORMS)
     })
 
     for (const own of [same, other])
-      test(`a guard with backend ${own} warns where the node loads others than it would print`, async () => {
+      test(`causes a warning of a guard with backend ${own} if its settings differ`, async () => {
         await load('--metadata-address=169.254.169.254')
         await (await start(`--backend=${own}`)).becomes('ready')
-        const told = (await warning()) ?? ''
-        assert.match(told, /another release or other settings.*boot-rules/)
+        const warned = (await warning()) ?? ''
+        assert.match(warned, /another release or other settings.*boot-rules/)
         await until('it is logged', () =>
-          (guard?.logs ?? []).some(({ level, detail }) => level === 'warn' && detail === told),
+          (guard?.logs ?? []).some(({ level, detail }) => level === 'warn' && detail === warned),
         )
       })
 
-    test('a guard that only counts warns that the node refuses until it runs', async () => {
+    test('causes a warning of a guard in mode audit that the node refuses until the guard runs', async () => {
       await load()
       await (await start('--mode=audit')).becomes('auditing')
       assert.match((await warning()) ?? '', new RegExp(`systemctl disable ${UNIT}`))
       await until('it is open', async () => (await from('pod1', '169.254.169.254')) === 'aws')
     })
 
-    test('who removes the rules is shown the unit that brings them back', async () => {
+    test('is named by `remove`, since its unit loads the rules again', async () => {
       const remove = [process.execPath, MAIN, 'remove', '--open-this-node']
       assert.doesNotMatch(await node.must('node', remove), /systemctl/)
       await load()
@@ -204,17 +204,17 @@ for (const form of FORMS)
       assert.equal(await stand(), false)
     })
 
-    test('the script for user data writes both files and loads the rules, as often as it is run', async () => {
+    test('as a script for user data writes both files and loads the rules, also when it runs again', async () => {
       writeFileSync(join(directory, 'user-data'), printed(`--backend=${backend}`))
       const script = join(directory, 'user-data')
-      const told = await node.must('node', inEmptyEtc(directory, `sh ${script} && sh ${script}`))
+      const output = await node.must('node', inEmptyEtc(directory, `sh ${script} && sh ${script}`))
       const once = `systemctl daemon-reload\nsystemctl enable ${UNIT}\nsystemctl reload-or-restart ${UNIT}\n`
-      assert.equal(told, once + once)
+      assert.equal(output, once + once)
       assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
       assert.ok(await isMarked())
     })
 
-    test('the script fails where the rules cannot be loaded, and has put there what keeps the kubelet out', async () => {
+    test('as a script fails if the rules cannot be loaded, but has installed the unit that keeps the kubelet from starting', async () => {
       writeFileSync(join(directory, 'user-data'), printed(`--backend=${backend}`))
       const programs = ['nft', 'iptables-nft', 'iptables-legacy', 'ip6tables-nft', 'ip6tables-legacy']
       const missing = programs.map((name) => `mount --bind /dev/null ${findTool(name)}`).join(' && ')
@@ -225,11 +225,11 @@ for (const form of FORMS)
         failed.stderr,
         new RegExp(`gets no kubelet; is the package ${backend === 'nft' ? 'nftables' : 'iptables'}`),
       )
-      assert.match(failed.stdout, new RegExp(`enable ${UNIT}`), 'what shuts the kubelet out is there')
+      assert.match(failed.stdout, new RegExp(`enable ${UNIT}`), 'the unit is installed')
     })
 
     if (backend === 'iptables') {
-      test('rules of others stay, whatever they are called, and ours are before them', async () => {
+      test('keeps rules of other programs, even if they mention ours, and puts ours before them', async () => {
         const theirs = [
           '-A FORWARD -m comment --comment "goes -j POD2IAM-FORWARD" -j ACCEPT',
           '-A FORWARD -i lo -m comment --comment POD2IAM-FORWARD -j ACCEPT',
@@ -252,11 +252,11 @@ for (const form of FORMS)
         }
       }
 
-      test('fails where one family cannot be loaded', async () => {
+      test('fails if one family cannot be loaded', async () => {
         assert.equal(await withRestore('ip6tables-restore', 'exit 1'), 1)
       })
 
-      test('is tried again where another changed the jumps meanwhile', async () => {
+      test('retries if another program has changed the jumps meanwhile', async () => {
         const once = `mkdir /run/tried 2>/dev/null && exit 1; exec ${directory}/iptables-restore "$@"`
         assert.equal(await withRestore('iptables-restore', once), 0)
         assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
@@ -264,7 +264,7 @@ for (const form of FORMS)
     }
 
     if (form === 'iptables-legacy') {
-      test('a guard that may not look at iptables-legacy says that its rules may be left', async () => {
+      test('causes a warning of a guard that may not read iptables-legacy that its rules may be left', async () => {
         await load()
         guard = await startGuard(node, ['--backend=nft'], NET_ADMIN_ONLY)
         await guard.becomes('ready')
@@ -274,7 +274,7 @@ for (const form of FORMS)
         assert.equal(await from('pod1', '169.254.169.254'), 'ECONNREFUSED')
       })
 
-      test('a node whose iptables is nf_tables’, and whose kernel has none, loads them by iptables-legacy', async () => {
+      test('uses iptables-legacy on a node whose iptables needs nf_tables and whose kernel has none', async () => {
         const own = mkdtempSync(join(tmpdir(), 'pod2iam-boot-'))
         try {
           writeFileSync(join(own, 'iptables-save'), '#!/bin/sh\nexit 1\n', { mode: 0o755 })
@@ -290,7 +290,7 @@ for (const form of FORMS)
     }
   })
 
-/** All that can be seen of a node's rules. */
+/** A command that prints all rules of a node. */
 const rulesOf = (form: Form) =>
   form === 'nft'
     ? ['nft', 'list', 'ruleset']
@@ -302,7 +302,7 @@ const inPath = (directory: string, ...argv: string[]) => [
   ...argv,
 ]
 
-/** In an `/etc` of its own, with a systemd of ours. */
+/** Runs a script with its own `/etc` and our stand-in for systemctl. */
 const inEmptyEtc = (directory: string, script: string) => [
   'unshare',
   '--mount',
@@ -311,7 +311,7 @@ const inEmptyEtc = (directory: string, script: string) => [
   `mount -t tmpfs none /etc && mkdir -p /etc/systemd/system && export PATH=${directory}:$PATH:/usr/sbin && ${script}`,
 ]
 
-/** The node's own iptables is of this variant. And systemd is not here: what it would run is read from the unit. */
+/** Makes iptables this variant. There is no systemd here, so a stand-in runs the command of the unit. */
 function useVariant(directory: string, form: Form): void {
   if (form !== 'nft')
     for (const ip of ['ip', 'ip6'])
@@ -327,8 +327,8 @@ test "$1" != reload-or-restart || $(sed -n 's/^ExecStart=//p' "/etc/systemd/syst
   writeFileSync(join(directory, 'systemctl'), systemctl, { mode: 0o755 })
 }
 
-describe('what boot-rules prints', () => {
-  test('names the rules by what is in them: other addresses are other rules', () => {
+describe('the output of boot-rules', () => {
+  test('names the rules by their content, so that other addresses are other rules', () => {
     assert.deepEqual(bootMarkers(BY_DEFAULT), bootMarkers({ ...BY_DEFAULT }))
     const others = [
       { ...BY_DEFAULT, metadata: ['169.254.169.254'] },
@@ -340,31 +340,27 @@ describe('what boot-rules prints', () => {
   const analyze = findTool('systemd-analyze')
   const skip = analyze === undefined ? { skip: 'systemd-analyze not found; install systemd' } : {}
   for (const backend of BOOT_BACKENDS)
-    test(
-      `is a unit that systemd takes, before network and kubelet and without a cycle (${backend})`,
-      skip,
-      () => {
-        const directory = mkdtempSync(join(tmpdir(), 'pod2iam-unit-'))
-        try {
-          const file = join(directory, UNIT)
-          writeFileSync(file, printed('--print=unit', `--backend=${backend}`))
-          const said = execFileSync(analyze ?? '', ['verify', '--man=no', '--recursive-errors=no', file], {
-            encoding: 'utf8',
-            stdio: ['ignore', 'pipe', 'pipe'],
-          })
-          assert.equal(said, '')
-        } finally {
-          rmSync(directory, { recursive: true })
-        }
-      },
-    )
+    test(`is a unit that systemd accepts without errors, such as a cycle (${backend})`, skip, () => {
+      const directory = mkdtempSync(join(tmpdir(), 'pod2iam-unit-'))
+      try {
+        const file = join(directory, UNIT)
+        writeFileSync(file, printed('--print=unit', `--backend=${backend}`))
+        const said = execFileSync(analyze ?? '', ['verify', '--man=no', '--recursive-errors=no', file], {
+          encoding: 'utf8',
+          stdio: ['ignore', 'pipe', 'pipe'],
+        })
+        assert.equal(said, '')
+      } finally {
+        rmSync(directory, { recursive: true })
+      }
+    })
 
-  test('takes the other form’s file from the node', () => {
+  test('removes the file of the other form from the node', () => {
     assert.match(printed('--backend=iptables'), /^rm -f \/etc\/pod2iam\/boot\.nft$/m)
     assert.match(printed(), /^rm -f \/etc\/pod2iam\/boot-iptables\.sh$/m)
   })
 
-  test('is refused with a sentence where it is asked for something else', () => {
+  test('is refused for an unknown kind or backend, with the known ones', () => {
     assert.throws(() => printed('--print=everything'), /user-data, rules, unit/)
     assert.throws(() => printed('--backend=auto'), /nft, iptables/)
   })

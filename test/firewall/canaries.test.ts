@@ -1,4 +1,4 @@
-/** When a canary of iptables-legacy says that rules are gone, and what is done where there can be none: without a kernel. */
+/** When a canary of iptables-legacy reports that rules are gone, and what happens without canaries. Without a kernel. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
@@ -13,7 +13,7 @@ const FILES = ['filter', 'mangle', 'nat'].flatMap((table) =>
   [4, 6].map((family) => `/proc/net/xt_recent/POD2IAM-${table}-${family}`),
 )
 
-/** Canaries that stand, and the files that are there for them. */
+/** Canaries that are in place, and their files. */
 function standing() {
   const files = new Set(FILES)
   const canaries = createCanaries((file) => files.has(file))
@@ -27,14 +27,14 @@ function standing() {
 
 describe('a canary', () => {
   for (const file of FILES)
-    test(`whose file ${file} goes away reports it, once`, () => {
+    test(`reports once that its file ${file} is gone`, () => {
       const { files, canaries } = standing()
       assert.equal(canaries.isOneGone(), false)
       files.delete(file)
       assert.deepEqual([canaries.isOneGone(), canaries.isOneGone()], [true, false])
     })
 
-  test('that is gone again after it was there again tells again', () => {
+  test('reports a second loss after it was in place again', () => {
     const { files, canaries } = standing()
     files.clear()
     assert.equal(canaries.isOneGone(), true)
@@ -42,21 +42,21 @@ describe('a canary', () => {
     assert.equal(canaries.isOneGone(), true)
   })
 
-  test('tells nothing while rules are being loaded, which may fail', () => {
+  test('reports nothing while rules are being loaded, which may fail', () => {
     const { files, canaries, add } = standing()
     files.clear()
     add()
     assert.equal(canaries.isOneGone(), false)
   })
 
-  test('that never had a file, though the rules stand, is not taken for gone, and counts as missing', () => {
+  test('without a file although its rules are in place is not reported as gone, and counts as missing', () => {
     const canaries = createCanaries(() => false)
     canaries.add(iptablesRules(RULES, 4), 4)
     canaries.expect()
     assert.deepEqual([canaries.isOneGone(), canaries.missing()], [false, true])
   })
 
-  test('is of one family and one table alone: no other rule keeps its file', () => {
+  test('belongs to one family and one table only, so that no other rule keeps its file', () => {
     const names = [4, 6].flatMap((family) =>
       createCanaries()
         .add(iptablesRules(RULES, family === 4 ? 4 : 6), family === 4 ? 4 : 6)
@@ -66,10 +66,10 @@ describe('a canary', () => {
   })
 })
 
-/** A backend whose canaries have seen each table being flushed, and what was repaired. */
+/** A backend whose canaries have seen a flush and a repair of each table. */
 async function flushedByTurns() {
   const model = iptablesModel()
-  // Each has its file as its rule is there.
+  // The file of each exists as long as its rule.
   const exists = (file: string) =>
     (['filter FORWARD', 'mangle POSTROUTING', 'nat PREROUTING'] as const).some((place) => {
       const [table, hook] = place.split(' ') as ['filter' | 'mangle' | 'nat', string]
@@ -99,11 +99,11 @@ async function flushedByTurns() {
   return { model, backend }
 }
 
-test('what was loaded and read back is expected to stand, and what is read back as somebody changed it is not', async () => {
+test('canaries are expected in rules that are read back as loaded, and not in rules that are read back as changed', async () => {
   await flushedByTurns()
 })
 
-test('tables whose canary is gone by the time of the repair are written without being read first, and they alone', async () => {
+test('only tables whose canary is gone at the time of the repair are written, without a reading before', async () => {
   const { model, backend } = await flushedByTurns()
   model.replace('mangle')
   assert.equal(backend.polling?.areRulesGone(), true)
@@ -115,7 +115,7 @@ test('tables whose canary is gone by the time of the repair are written without 
 })
 
 describe('a kernel without xt_recent', () => {
-  /** The backend over one that refuses these rules, and how many loads it refused. */
+  /** The backend with a kernel that refuses these rules, and the number of loads it refused. */
   const without = (refuses: (input: string) => string | undefined) => {
     const model = iptablesModel()
     let refused = 0
@@ -135,7 +135,7 @@ describe('a kernel without xt_recent', () => {
   }
   const NO_MATCH = "iptables-restore v1.8.9 (legacy): Couldn't load match `recent':No such file or directory"
 
-  test('gets the same rules without canaries, and says what that means', async () => {
+  test('gets the same rules without canaries, and the limitation is reported', async () => {
     const { backend, hide, refused } = without((input) =>
       input.includes('-m recent') ? NO_MATCH : undefined,
     )
@@ -145,13 +145,13 @@ describe('a kernel without xt_recent', () => {
     assert.match(backend.limits?.() ?? '', /xt_recent/)
     hide()
     assert.equal(backend.polling?.areRulesGone(), false)
-    // They are not tried again.
+    // Canaries are not tried again.
     const before = refused()
     await backend.load(RULES)
     assert.equal(refused(), before)
   })
 
-  test('is not blamed for what fails without canaries too', async () => {
+  test('is not the reported cause of a load that fails without canaries, too', async () => {
     let broken = true
     const { backend, model } = without((input) => (broken && input !== '' ? 'line 3 failed' : undefined))
     assert.match((await backend.load(RULES))?.detail ?? '', /line 3 failed/)
@@ -161,7 +161,7 @@ describe('a kernel without xt_recent', () => {
     assert.ok(model.chain('filter', 'FORWARD')?.[1]?.includes('--name POD2IAM-filter-4'))
   })
 
-  test('is not thought of when rules with canaries have stood once', async () => {
+  test('is not assumed once rules with canaries were in place', async () => {
     let broken = false
     const { backend } = without((input) => (broken && /-I .*-m recent/.test(input) ? NO_MATCH : undefined))
     await backend.load(RULES)
@@ -172,7 +172,7 @@ describe('a kernel without xt_recent', () => {
   })
 })
 
-test('a canary that somebody deleted, alone, is a change like any other', () => {
+test('a deleted canary is a change like any other', () => {
   const chains = createCanaries().add(iptablesRules(RULES, 4), 4)
   const jumps = (withCanaries: boolean) =>
     chains.flatMap(({ table, hook, name, canary }) =>

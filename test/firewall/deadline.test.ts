@@ -1,4 +1,4 @@
-/** Commands that have one deadline together. */
+/** Commands that share one deadline. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { readNatRules, redirectsOf } from '../../node-guard/firewall/iptables/nat-rules.ts'
@@ -7,7 +7,7 @@ import { type Exec, exec } from '../../node-guard/firewall/process/exec.ts'
 
 const LATE = { code: 'timeout', stdout: '', stderr: 'it took too long' }
 
-test('each has what the ones before it left, and where nothing is left none is started', async () => {
+test('each command has the time that those before it left, and none is started without time', async () => {
   let now = 0
   const given: unknown[] = []
   const slow: Exec = async (_command, _args, options) => {
@@ -22,7 +22,7 @@ test('each has what the ones before it left, and where nothing is left none is s
   assert.deepEqual(results, [0, 0, 0, 'timeout'])
 })
 
-test('a command that does not end is ended, and what it was for counts as not read', async () => {
+test('a command that does not end is killed, and its tables count as not read', async () => {
   const bounded = withDeadline(
     1,
     () => exec('sleep', ['600'], { timeoutMs: 1 }),

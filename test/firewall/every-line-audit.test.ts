@@ -1,4 +1,4 @@
-/** No line of the ruleset that counts is there for nothing. */
+/** Every line of the ruleset of --mode=audit has an effect. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
@@ -27,7 +27,7 @@ const RULESET = auditRuleset({
   outer: RULES.outer,
 })
 
-/** DNAT away from the metadata service to another host, whose answers come back through the node, and towards it. */
+/** DNAT from the metadata service to another host, whose answers come back through the node, and DNAT to the service. */
 const NAT = `table inet test_nat {
   chain pre {
     type nat hook prerouting priority -100; policy accept;
@@ -84,7 +84,7 @@ describe('every line of the ruleset of --mode=audit is needed', needsNamespaces(
     return outcomes
   }
 
-  test('each line, left out, changes what is counted or what becomes of a packet', async (t) => {
+  test('each line, when it is removed, changes a count or the fate of a packet', async (t) => {
     const whole = await effect(RULESET)
     const metadata = Object.keys(AS_DESIGNED).filter((name) => name.includes('metadata'))
     const expected: Record<string, string> = {

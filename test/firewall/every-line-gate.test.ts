@@ -1,4 +1,4 @@
-/** No line of the pod's two rulesets is there for nothing (see every-line.test.ts for the guard's). */
+/** Every line of the pod's two rulesets has an effect (see every-line.test.ts for the guard's). */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
@@ -27,7 +27,7 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
       await pod.listen({ host: address, port: SIDECAR_PORT, name: 'sidecar' })
       await pod.listen({ host: address, port: 15001, name: 'mesh' })
     }
-    // A mesh that takes whatever nobody decided before.
+    // A mesh that takes all packets about which no rule before has decided.
     await node.must('pod1', [
       'nft',
       'add table inet mesh; add chain inet mesh out { type nat hook output priority -100; }; add rule inet mesh out meta l4proto tcp oifname != "lo" redirect to :15001',
@@ -51,7 +51,7 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
     }
   }
 
-  /** Who answers, by address. */
+  /** Which program answers, by address. */
   async function fates(): Promise<Record<string, string>> {
     const outcomes: Record<string, string> = {}
     const pod = await node.agent('pod1')
@@ -102,7 +102,7 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
     },
   }
 
-  test('in a new pod, what deletes nothing does the same as what replaces, one after the other', async () => {
+  test('in a new pod, the rulesets that delete nothing have the same effect as those that replace earlier rules', async () => {
     const exec = nodeExec(node, 'pod1')
     await deleteTable(exec, REDIRECT_TABLE)
     assert.match((await applyRuleset(exec, newPodRuleset.redirect(REDIRECT)))?.detail ?? '', /No such file/)
@@ -117,7 +117,7 @@ describe('every line of the pod’s rulesets is needed', needsNamespaces(), () =
   })
 
   for (const [name, { ruleset, does }] of Object.entries(RULESETS))
-    test(`each line of the ${name} ruleset, left out, changes what it does`, async (t) => {
+    test(`each line of the ${name} ruleset, when it is removed, changes its effect`, async (t) => {
       const whole: Record<string, string> = { ...LOADED, ...does }
       assert.deepEqual(await effect(ruleset), whole)
       for (const { line, number, rest } of without(ruleset))

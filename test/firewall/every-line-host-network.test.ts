@@ -1,4 +1,4 @@
-/** No line of the rules about pods on the host network is there for nothing. */
+/** Every line of the rules about pods on the host network has an effect. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT } from '../../common/addresses.ts'
@@ -48,7 +48,7 @@ describe('every line of the rules about pods on the host network is needed', nee
   type Counters = () => Promise<Readonly<Record<string, number>>>
   type Places = Readonly<Record<string, string>>
 
-  /** What becomes of the packets of one place, and which counters they move. */
+  /** The fate of the packets of one place, and the counters that they change. */
   async function fates(counters: Counters, name: string, path: string, address: string) {
     const before = await counters()
     const to = { host: address, payload: 'x', fence: fenceOf(address) }
@@ -70,7 +70,7 @@ describe('every line of the rules about pods on the host network is needed', nee
     )
   }
 
-  /** What becomes of what a sidecar sends to the broker's port. */
+  /** The fate of what a sidecar sends to the broker's port. */
   async function brokerFates(counters: Counters) {
     const client = await host.node.agent('pod1')
     const ask = async (addresses: readonly string[]) => {
@@ -95,7 +95,7 @@ describe('every line of the rules about pods on the host network is needed', nee
     return { ...ofThief.seen, ...ofOwn.seen, heard, broker: ofThief.moved, own: counted }
   }
 
-  /** What becomes of every packet once rules were loaded; `failed` says why they were not. */
+  /** The fate of every packet after rules were loaded, or `failed`, the reason why they were not. */
   async function effect(failed: string | undefined, counters: Counters, places: Places) {
     if (failed !== undefined) return { load: failed }
     const seen: Record<string, unknown> = { load: 'accepted' }
@@ -141,7 +141,7 @@ describe('every line of the rules about pods on the host network is needed', nee
   }
 
   for (const mode of ['block', 'audit'] as const) {
-    test(`nft, mode ${mode}: each line, left out, changes what becomes of packets or what is counted`, async (t) => {
+    test(`each line of nft in mode ${mode}, when it is removed, changes the fate of packets or a count`, async (t) => {
       const { places, rules } = await prepare(mode)
       const exec = nodeExec(host.node)
       const counters = async () => {
@@ -167,7 +167,7 @@ describe('every line of the rules about pods on the host network is needed', nee
     })
 
     for (const variant of VARIANTS)
-      test(`iptables-${variant}, mode ${mode}: each rule and jump, left out, does so, too`, async (t) => {
+      test(`each rule and jump of iptables-${variant} in mode ${mode}, when it is removed, changes the fate of packets or a count`, async (t) => {
         const { places, rules } = await prepare(mode)
         const chains = (family: Family) => hostNetworkChains(rules, family, variant)
         const load = (family: Family, some: readonly Chain[]) =>
@@ -191,7 +191,7 @@ describe('every line of the rules about pods on the host network is needed', nee
       })
   }
 
-  /** What the rules of both families have counted. */
+  /** The counts of the rules of both families. */
   async function countersOf(chains: (family: Family) => readonly Chain[], variant: Variant) {
     const counted: Record<string, number> = {}
     for (const family of FAMILIES) {

@@ -1,4 +1,4 @@
-/** No rule of iptables is there for nothing (see every-line.test.ts for nft's). */
+/** Every rule of iptables has an effect (see every-line.test.ts for nft's). */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES, SIDECAR_PORT } from '../../common/addresses.ts'
@@ -29,7 +29,7 @@ import {
 import { addMesh, MESH_PORT } from './mesh.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'
 
-// Each family on a node of its own, so that one goes on where the other waits for silence.
+// Each family has a node of its own, so that one continues while the other waits for silence.
 describe('every rule of the guard’s iptables rules is needed', {
   ...needsNamespaces(),
   concurrency: true,
@@ -53,7 +53,7 @@ describe('every rule of the guard’s iptables rules is needed', {
         ...(await probeWeak(node, 'legacy')),
       })
 
-      test('each rule and each jump, left out, changes what happens to a packet of its family', async (t) => {
+      test('each rule and each jump, when it is removed, changes the fate of a packet of its family', async (t) => {
         for (const family of FAMILIES) await load(family, iptablesRules(RULES, family))
         const whole = await effect()
         assert.deepEqual(whole, { ...AS_DESIGNED_BY_IPTABLES, ...WAYS_AS_DESIGNED, ...WEAK_AS_DESIGNED })
@@ -65,7 +65,7 @@ describe('every rule of the guard’s iptables rules is needed', {
             const straysOf = (seen: Outcomes) =>
               differing(seen).filter((name) => name.includes(changed === 6 ? 'IPv4' : 'IPv6'))
             const first = await effect()
-            // What a rule does it does each time; a packet that a crowded machine loses is no effect of it.
+            // The effect of a rule is the same each time, unlike the loss of a packet on a busy machine.
             const outcome = straysOf(first).length === 0 ? first : await effect()
             assert.notDeepEqual(differing(outcome), [], `nothing changes without ${what}`)
             assert.deepEqual(straysOf(outcome), [])
@@ -128,7 +128,7 @@ describe('every rule of the pod’s iptables rules is needed', needsNamespaces()
   ]
 
   for (const purpose of ['proof', 'redirect'] as const)
-    test(`each rule and jump for the ${purpose}, left out, changes where packets go`, async () => {
+    test(`each rule and jump for the ${purpose}, when it is removed, changes where packets go`, async () => {
       for (const family of FAMILIES) await load(family, chainsOf(purpose, family))
       assert.deepEqual<Outcomes>(await effect(), DOES[purpose])
       for (const family of FAMILIES) {

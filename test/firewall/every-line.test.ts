@@ -1,4 +1,4 @@
-/** No line of a ruleset is there for nothing: without it, it does not load, or a packet fares otherwise. */
+/** Every line of the ruleset has an effect: without it the ruleset does not load, or a packet has another fate. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft/table.ts'
@@ -17,7 +17,7 @@ import {
 import { MISSED, without } from './lines.ts'
 import { nodeExec, openNode, type TestNode } from './node.ts'
 
-/** The names of what fares otherwise. */
+/** The names of the outcomes that differ. */
 const differing = (seen: Outcomes, whole: Outcomes) =>
   Object.keys(seen).filter((name) => seen[name] !== whole[name])
 
@@ -30,7 +30,7 @@ describe('every line of the guard’s ruleset is needed', needsNamespaces(), () 
   })
   after(() => node?.close())
 
-  /** What a ruleset does: refuses to load, or its content after two loads and the fate of packets. */
+  /** The effect of a ruleset: it does not load, or its content after two loads and the fate of packets. */
   async function effect(ruleset: string): Promise<Outcomes> {
     const exec = nodeExec(node)
     await deleteTable(exec, GUARD_TABLE)
@@ -42,7 +42,7 @@ describe('every line of the guard’s ruleset is needed', needsNamespaces(), () 
     return { load: 'accepted', 'loaded again': again, ...(await probe(node)), ...(await probeWays(node)) }
   }
 
-  test('each line, left out, changes what the ruleset does', async (t) => {
+  test('each line, when it is removed, changes the effect of the ruleset', async (t) => {
     const whole: Outcomes = await effect(RULESET)
     assert.deepEqual<Outcomes>(whole, {
       load: 'accepted',
@@ -52,16 +52,16 @@ describe('every line of the guard’s ruleset is needed', needsNamespaces(), () 
     })
     for (const { line, number, rest } of without(RULESET))
       await t.test(`line ${number}: ${line}`, async () => {
-        // An IPv4 line is seen by IPv4 packets, an IPv6 line by IPv6 packets: no probe changes by accident.
+        // An IPv4 line affects IPv4 packets only, and an IPv6 line IPv6 packets, so a change of the others is an accident.
         const other = line.startsWith('ip ') ? 'IPv6' : line.startsWith('ip6 ') ? 'IPv4' : undefined
         const straysOf = (seen: Outcomes) =>
           other === undefined ? [] : differing(seen, whole).filter((name) => name.includes(other))
         const first = await effect(rest)
-        // What a line does it does each time; a packet that a crowded machine loses is no effect of it.
+        // The effect of a line is the same each time, unlike the loss of a packet on a busy machine.
         const outcome = straysOf(first).length === 0 ? first : await effect(rest)
         assert.notDeepEqual(outcome, whole, `nothing changes without line ${number}: ${line}`)
         assert.deepEqual(straysOf(outcome), [])
-        // A line that nft misses by itself is needed; any other refusal would be a fault of this test.
+        // If nft itself reports that something is missing, the line is needed. Another refusal would be a fault of this test.
         if (outcome.load !== 'accepted') assert.match(String(outcome.load), MISSED)
       })
   })

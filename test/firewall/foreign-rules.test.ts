@@ -1,4 +1,4 @@
-/** A node full of other people's rules: what the guard never does there. What it costs is in the benchmarks. */
+/** The guard on a node with many rules of other programs. The benchmarks measure its costs there. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, describe, test } from 'node:test'
 import { iptablesBackend } from '../../node-guard/firewall/iptables/backend.ts'
@@ -13,10 +13,10 @@ import { ADMIN_AND_RAW, type GuardProcess, startGuard } from './guard-process.ts
 import { MAIN, nodeExec, openNode, type TestNode } from './node.ts'
 import { withoutTools } from './without-tools.ts'
 
-/** More than the guard touches with iptables-legacy, and loaded in a moment. */
+/** More Services than the guard supports in a nat table of iptables-legacy, and few enough to load quickly. */
 const MANY = 400
 
-describe('a node full of other people’s rules', needsNamespaces(), () => {
+describe('on a node with many rules of other programs', needsNamespaces(), () => {
   let node: TestNode
   let guard: GuardProcess | undefined
   before(async () => {
@@ -51,7 +51,7 @@ describe('a node full of other people’s rules', needsNamespaces(), () => {
     return guard
   }
 
-  test('iptables-nft: it works, repairs and searches for leftovers where whole tables cannot be read at all', async () => {
+  test('a guard with iptables-nft blocks, repairs and finds leftovers although it cannot read whole tables', async () => {
     await services('nft', 3)
     const takes = '-p tcp -d 169.254.169.254 --dport 80 -j DNAT --to-destination 10.0.0.10:8181'
     await node.must('node', `iptables-nft -t nat -N KIAM`.split(' '))
@@ -71,7 +71,7 @@ describe('a node full of other people’s rules', needsNamespaces(), () => {
     assert.match(chain, /KUBE-SVC-/)
   })
 
-  test('iptables-legacy: a big nat table is neither read nor changed again and again; status says what that means', async () => {
+  test('a guard with iptables-legacy does not change a big nat table, and status shows the limitation', async () => {
     await services('legacy', MANY)
     const before = await node.must('node', ['iptables-legacy-save', '-t', 'nat'])
     const running = await start(ADMIN_AND_RAW)
@@ -86,12 +86,12 @@ describe('a node full of other people’s rules', needsNamespaces(), () => {
     assert.ok(running.logs.some(({ msg }) => msg === 'backend limited'))
     await node.must('node', ['iptables-legacy', '-w', '-F'])
     await until('it is repaired', async () => (await running.repairs()) > 0)
-    // By the canary or by one of the readings in between, whichever comes first.
+    // There is one repair, by the canary or by a reading, whichever comes first.
     assert.equal(await running.repairs(), 1)
     assert.equal(await pod(), 'ECONNREFUSED')
   })
 
-  test('iptables-legacy: a nat table that becomes big keeps its pin, and is read no more', async () => {
+  test('a guard with iptables-legacy keeps its pin in a nat table that becomes big, and reads it no more', async () => {
     let now = 0
     const saves: string[] = []
     const exec: Exec = (command, args, options) => {
@@ -108,7 +108,7 @@ describe('a node full of other people’s rules', needsNamespaces(), () => {
     assert.equal((await backend.compare()).differs, undefined)
     const pins = () => node.must('node', ['iptables-legacy', '-t', 'nat', '-S', 'POD2IAM-PIN'])
     assert.match(await pins(), /DNAT/)
-    // Within a minute of the last reading there is none.
+    // There is no other reading within a minute.
     saves.length = 0
     assert.equal((await backend.compare()).differs, undefined)
     assert.deepEqual(saves, [])
@@ -124,7 +124,7 @@ describe('a node full of other people’s rules', needsNamespaces(), () => {
     assert.equal(saves.length, 1)
   })
 
-  test('a search gives up a table of iptables-legacy that does not fit into its memory, and says so', async () => {
+  test('a search for leftovers reports a table of iptables-legacy that is too big to read', async () => {
     await services('legacy', 2000)
     const { rules, unread } = await readNatRules(nodeExec(node), redirectsOf(['169.254.169.254']), {
       read: async (file) => (file === '/proc/net/ip_tables_names' ? 'nat\n' : ''),

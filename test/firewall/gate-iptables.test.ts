@@ -18,7 +18,7 @@ const RULES = tableCommands(
   guardRuleset({ metadata: METADATA_ADDRESSES, broker: BROKER_ADDRESSES, uplinks: ['eth0'] }),
 ).commands
 const NO_NF_TABLES = `echo 'netlink: Error: cache initialization failed: Protocol not supported' >&2; exit 1`
-/** As a container with `readOnlyRootFilesystem` has it: nowhere to put a lock. */
+/** As in a container with `readOnlyRootFilesystem`: there is no place for a lock file. */
 const READ_ONLY = [
   'unshare',
   '--mount',
@@ -28,7 +28,7 @@ const READ_ONLY = [
   'sh',
 ]
 
-/** Pods of which nft is not the way, and the variants that are used in them. */
+/** Kinds of pods in which nft does not work, and the variants of iptables that the gate uses there. */
 const PODS = {
   'without nft, NET_ADMIN alone': {
     wrapper: [...withoutTools(['nft']), ...READ_ONLY, ...NET_ADMIN_ONLY],
@@ -95,7 +95,7 @@ for (const [kind, { wrapper, used }] of Object.entries(PODS))
       assert.equal(await pod(METADATA6), 'sidecar')
     }
 
-    test('proves the block, loads the redirect with a read-only root, and says why it is iptables', async () => {
+    test('verifies the block and loads the redirect with a read-only root, and logs why it uses iptables', async () => {
       const result = await gate()
       assert.equal(result.code, 0, result.stderr)
       assert.match(result.stdout, /"msg":"nft does not work in this pod, iptables is tried","detail":"/)
@@ -109,18 +109,18 @@ for (const [kind, { wrapper, used }] of Object.entries(PODS))
       )
     })
 
-    test('what did not come by the redirect does not reach the sidecar: kubectl port-forward connects so', async () => {
+    test('allows no direct connection to the sidecar, such as one by kubectl port-forward', async () => {
       for (const run of [1, 2]) {
         assert.equal((await gate()).code, 0, `run ${run}`)
         await redirected()
         for (const host of ['127.0.0.1', '::1'])
           assert.equal(await pod(host, SIDECAR_PORT), 'ECONNREFUSED', `${host}, run ${run}`)
-        // Other ports of the pod's own, such as the sidecar's health, are as they were.
+        // Other ports of the pod, such as the sidecar's health port, are not affected.
         assert.equal(await pod('127.0.0.1', MESH_PORT), 'mesh')
       }
     })
 
-    test('nor what another rule sent there from another address, or from another port of the metadata service', async () => {
+    test('refuses packets that another rule redirects to the sidecar from another address or port', async () => {
       assert.equal((await gate()).code, 0)
       for (const [ip, address, port] of [
         ['iptables', '10.0.0.2', '80'],
@@ -134,20 +134,20 @@ for (const [kind, { wrapper, used }] of Object.entries(PODS))
       await redirected()
     })
 
-    test('while the block is proven nobody reaches the sidecar at all', async () => {
+    test('allows no connection to the sidecar before the block is verified', async () => {
       await open()
       assert.equal((await gate()).code, 1)
       for (const host of ['127.0.0.1', '::1']) assert.equal(await pod(host, SIDECAR_PORT), 'ECONNREFUSED')
     })
 
-    test('run again, it leaves the same rules', async () => {
+    test('leaves the same rules when it runs again', async () => {
       assert.equal((await gate()).code, 0)
       const first = await rules()
       assert.equal((await gate()).code, 0)
       assert.deepEqual(await rules(), first)
     })
 
-    test('without the guard it fails, not deceived by its own redirect of an earlier run, and takes that away', async () => {
+    test('fails without the guard despite its own redirect of an earlier run, and removes that', async () => {
       assert.equal((await gate()).code, 0)
       await open()
       const result = await gate()
@@ -161,9 +161,9 @@ for (const [kind, { wrapper, used }] of Object.entries(PODS))
 
     for (const mesh of ['istio', 'linkerd'] as const satisfies Mesh[])
       for (const variant of VARIANTS) {
-        // Where the kernel has no nf_tables, a mesh has none either.
+        // If the kernel has no nf_tables, a mesh cannot use it either.
         if (variant === 'nft' && kind.startsWith('without nf_tables')) continue
-        test(`${mesh} in iptables-${variant} that is there before neither deceives the proof nor takes the redirect`, async () => {
+        test(`works after ${mesh} has added rules of iptables-${variant}, which affect neither the check nor the redirect`, async () => {
           await addMesh(node, mesh, variant)
           assert.equal(await pod(METADATA4), 'mesh')
           const result = await gate()
@@ -174,9 +174,9 @@ for (const [kind, { wrapper, used }] of Object.entries(PODS))
           assert.match(lastLine(await gate()), /169\.254\.169\.254 answered, fd00:ec2::254 answered/)
         })
 
-        // A nat table that is made later is asked first: only where ours is in both can a mesh of the other not take it.
+        // A nat table that is created later is evaluated first, so a mesh of the other variant fails to take it only if ours is in both.
         if (used.length === 1 && used[0] !== variant) continue
-        test(`${mesh} in iptables-${variant} that comes after does not take the redirect, nor the way to the broker`, async () => {
+        test(`keeps the redirect and the route to the broker when ${mesh} adds rules of iptables-${variant} later`, async () => {
           assert.equal((await gate()).code, 0)
           await addMesh(node, mesh, variant)
           await redirected()
@@ -191,7 +191,7 @@ describe('firewall redirect by iptables in a pod of one family', needsNamespaces
     ['IPv6', '-4', METADATA6],
     ['IPv4', '-6', METADATA4],
   ] as const)
-    test(`with ${family} alone it proves what can be reached, and both addresses lead to the sidecar, also a second time`, async () => {
+    test(`verifies the reachable address with ${family} only and redirects both addresses, also when it runs again`, async () => {
       const node = await openNode()
       try {
         const pod = await node.agent('pod1')
@@ -213,8 +213,8 @@ describe('firewall redirect by iptables in a pod of one family', needsNamespaces
     })
 })
 
-describe('firewall redirect where neither works', needsNamespaces(), () => {
-  test('fails with one sentence that names what is missing of each', async () => {
+describe('firewall redirect without a usable nft or iptables', needsNamespaces(), () => {
+  test('fails with one sentence that names what each of them lacks', async () => {
     const node = await openNode()
     try {
       const gate = (wrapper: readonly string[]) =>

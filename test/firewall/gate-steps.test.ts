@@ -1,4 +1,4 @@
-/** The gate's patience, on a clock of its own. */
+/** How long the gate waits, with a clock of its own. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { hasLocalRoute } from '../../common/block/dial.ts'
@@ -20,7 +20,7 @@ function settings(...argv: string[]): GateSettings {
 const OPEN: Proof = { refused: false, dialled: ['169.254.169.254'], seen: '169.254.169.254 answered' }
 const REFUSED: Proof = { refused: true, dialled: ['169.254.169.254'], seen: '' }
 
-/** A world whose clock moves by sleeping only. */
+/** Dependencies of the gate whose clock advances only while it sleeps. */
 function world(overrides: Partial<GateOptions> = {}): {
   world: GateOptions
   lines: Line[]
@@ -62,7 +62,7 @@ test('an open endpoint is logged at once and every ten seconds, and fails after 
   )
 })
 
-test('the redirect is not loaded before the block is proven', async () => {
+test('the redirect is not loaded while the endpoint is open', async () => {
   let loaded = false
   const { world: open } = world({
     prove: async () => OPEN,
@@ -75,12 +75,12 @@ test('the redirect is not loaded before the block is proven', async () => {
   assert.equal(loaded, false)
 })
 
-test('in mode env nothing is loaded', async () => {
+test('no redirect is loaded in mode env', async () => {
   const { world: bare } = world({ loadRedirect: async () => assert.fail('loaded') })
   assert.deepEqual(await runSteps(settings('--redirect=env'), bare), { ok: true })
 })
 
-test('a redirect that cannot be loaded is tried again, and logged as such', async () => {
+test('a redirect that cannot be loaded is retried and logged as such', async () => {
   const { world: failing, lines } = world({ loadRedirect: async () => 'nft failed: no' })
   const outcome = await runSteps(settings('--proof-timeout=5s'), failing)
   assert.deepEqual(outcome, {
@@ -90,7 +90,7 @@ test('a redirect that cannot be loaded is tried again, and logged as such', asyn
   assert.equal(lines.at(-1)?.msg, 'waiting for the redirect')
 })
 
-test('rules of the proof that cannot be loaded say nothing of the block: it is the redirect that is waited for', async () => {
+test('a failure to load the rules for the check is reported as one of the redirect, not of the block', async () => {
   const fault = 'nft was not permitted to work'
   const prove = async (): Promise<Proof> => ({ refused: false, dialled: [], seen: '', fault })
   const { world: barred, lines } = world({ prove })
@@ -102,7 +102,7 @@ test('rules of the proof that cannot be loaded say nothing of the block: it is t
   assert.deepEqual([lines.at(-1)?.msg, lines.at(-1)?.fields.detail], ['waiting for the redirect', fault])
 })
 
-test('without --wait-timeout it waits for the sidecar for ever, with the reason every ten seconds', async () => {
+test('without --wait-timeout the gate waits for the sidecar without a limit, and logs the reason every ten seconds', async () => {
   let asked = 0
   const { world: slow, lines } = world({
     askReadiness: async () =>
@@ -117,7 +117,7 @@ test('without --wait-timeout it waits for the sidecar for ever, with the reason 
   assert.equal(waits[0]?.fields.code, 'broker-unreachable')
 })
 
-test('--wait-timeout ends the wait, except under restartPolicy Never, where the pod would end with it', async () => {
+test('--wait-timeout ends the wait, except with restartPolicy Never, where the pod would end with the gate', async () => {
   const flags = ['--wait-ready=http://127.0.0.1:9170/readyz', '--wait-timeout=1s']
   const becomesReadyLate = () => {
     let asked = 0
@@ -135,7 +135,7 @@ test('--wait-timeout ends the wait, except under restartPolicy Never, where the 
   assert.deepEqual(waited, { ok: true })
 })
 
-test('silence counts as refused only three times in a row, and an answer starts the count again', async () => {
+test('silence counts as a refusal after three times in a row, and an answer restarts the count', async () => {
   const script = ['no-answer', 'no-answer', 'answered', 'no-answer', 'no-answer', 'no-answer'] as const
   let round = 0
   const prove = createProof({
@@ -150,7 +150,7 @@ test('silence counts as refused only three times in a row, and an answer starts 
   assert.deepEqual(seen, [false, false, false, false, false, true])
 })
 
-test('only addresses that packets would leave for are dialled', async () => {
+test('only addresses whose route leaves the pod are dialled', async () => {
   const routes = { a: 'none', b: 'local', c: 'out' } as const
   const prove = createProof({
     metadata: ['a', 'b', 'c'],
@@ -162,7 +162,7 @@ test('only addresses that packets would leave for are dialled', async () => {
   assert.deepEqual(await prove(), { refused: true, dialled: ['c'], seen: '' })
 })
 
-test('a proof that cannot be prepared proves nothing', async () => {
+test('a check that cannot be prepared does not count as passed', async () => {
   const prove = createProof({
     metadata: ['a'],
     acceptDrop: true,
@@ -183,7 +183,7 @@ test('a local IPv6 route is distinguished from one that leaves the pod', () => {
   assert.equal(hasLocalRoute(line(address.replace('254', '253'), '80', '80200001'), 'fd00:ec2::254'), false)
 })
 
-test('the sidecar’s answer gives the reason, however bad it is', () => {
+test('the reason is read from the sidecar’s answer, also from a malformed one', () => {
   const answer = (status: string, body: string) => `HTTP/1.1 ${status}\r\nContent-Type: x\r\n\r\n${body}`
   assert.deepEqual(parseAnswer(answer('200 OK', 'whatever')), { ready: true, code: 'ready' })
   assert.deepEqual(parseAnswer(answer('503 No', '{"code":"c","detail":"d"}')), {

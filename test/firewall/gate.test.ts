@@ -14,7 +14,7 @@ import { addMesh, flushPod, MESH_PORT } from './mesh.ts'
 import { type ExecResult, MAIN, openNode, type TestNode } from './node.ts'
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
-/** Short, so that a test of failing takes no minute. */
+/** Short times, so that a test of a failure does not take a minute. */
 const QUICK = ['--proof-timeout=300ms', '--proof-interval=50ms']
 const rulesFor = (metadata: readonly string[]) =>
   tableCommands(guardRuleset({ metadata, broker: BROKER_ADDRESSES, uplinks: ['eth0'] })).commands
@@ -57,14 +57,14 @@ describe('firewall redirect', needsNamespaces(), () => {
     assert.equal(await pod(METADATA6), 'sidecar')
   }
 
-  test('with the guard in place it exits 0, and the metadata addresses lead to the sidecar', async () => {
+  test('exits with 0 when the guard’s block is in place, and redirects the metadata addresses to the sidecar', async () => {
     const result = await gate()
     assert.equal(result.code, 0, result.stderr)
     assert.match(result.stdout, /"msg":"block proven","refused":\["169\.254\.169\.254","fd00:ec2::254"\]/)
     await redirected()
   })
 
-  test('needs nothing that it could write to: its root is read-only', async () => {
+  test('works with a read-only root filesystem', async () => {
     const script =
       'mount --bind / / && mount -o remount,bind,ro / && mount --rbind /run /run && mount -o remount,bind,ro /run && ! touch /run/x /x 2>/dev/null && exec "$@"'
     const readOnly = ['unshare', '--mount', 'sh', '-c', script, 'sh', ...NET_ADMIN_ONLY]
@@ -73,7 +73,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     await redirected()
   })
 
-  test('without the guard it never loads the redirect, and fails with a sentence as its last line', async () => {
+  test('fails without the guard with the reason as its last line, and does not load the redirect', async () => {
     await open()
     const result = await gate(QUICK)
     assert.equal(result.code, 1)
@@ -85,17 +85,17 @@ describe('firewall redirect', needsNamespaces(), () => {
     assert.equal(await pod(METADATA4), 'aws')
   })
 
-  test('one open address of two is enough to fail', async () => {
+  test('fails if one of two addresses is open', async () => {
     await node.must('node', ['nft', '-f', '-'], rulesFor([METADATA_ADDRESSES[0]]))
     const result = await gate(QUICK)
     assert.equal(result.code, 1)
     assert.match(lastLine(result), /pod2iam-gate: fd00:ec2::254 answered;/)
   })
 
-  test('a Service that claims the IPv6 metadata address by externalIPs neither answers pods nor keeps the gate shut', async () => {
+  test('passes despite a Service with the IPv6 metadata address as externalIP, which pods cannot reach there', async () => {
     const other = await node.agent('pod2')
     await other.listen({ host: '::', port: 8080, name: 'another pod' })
-    // As kube-proxy takes it, for pods and for the host.
+    // The DNAT of kube-proxy for this address, for pods and for the host.
     const claim = `ip6 daddr ${METADATA6} tcp dport 80 dnat to [fd00:244::12]:8080`
     await node.must('node', [
       'nft',
@@ -109,7 +109,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     await redirected()
   })
 
-  test('goes on by itself when the guard comes later', async () => {
+  test('continues by itself when the guard starts later', async () => {
     await open()
     const child = node.spawn('pod1', [
       ...NET_ADMIN_ONLY,
@@ -123,7 +123,7 @@ describe('firewall redirect', needsNamespaces(), () => {
       output += chunk
     })
     const ended = new Promise((resolve) => child.once('exit', resolve))
-    await until('it says what it waits for', () =>
+    await until('it logs what it waits for', () =>
       /"msg":"waiting for the block","detail":"169\.254\.169\.254 answered/.test(output),
     )
     await node.must('node', ['nft', RULES])
@@ -131,7 +131,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     await redirected()
   })
 
-  test('under restartPolicy Never it waits on, since one failed init container would end the pod', async () => {
+  test('keeps waiting with restartPolicy Never, since one failed init container would end the pod', async () => {
     await open()
     const running = gate([...QUICK, '--restart-policy=Never'])
     const early = await Promise.race([running, new Promise((resolve) => setTimeout(resolve, 1500, 'waits'))])
@@ -140,7 +140,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     assert.equal((await running).code, 0)
   })
 
-  test('is not deceived by its own redirect of an earlier run', async () => {
+  test('fails without the guard despite its own redirect of an earlier run', async () => {
     assert.equal((await gate()).code, 0)
     await open()
     const result = await gate(QUICK)
@@ -149,18 +149,18 @@ describe('firewall redirect', needsNamespaces(), () => {
     assert.doesNotMatch(await podRules(), /redirect to/)
   })
 
-  test('what did not come by the redirect does not reach the sidecar: kubectl port-forward connects so', async () => {
+  test('allows no direct connection to the sidecar, such as one by kubectl port-forward', async () => {
     for (const run of [1, 2]) {
       assert.equal((await gate()).code, 0, `run ${run}`)
       await redirected()
       for (const host of ['127.0.0.1', '::1'])
         assert.equal(await pod(host, SIDECAR_PORT), 'ECONNREFUSED', `${host}, run ${run}`)
-      // Other ports of the pod's own, such as the sidecar's health, are as they were.
+      // Other ports of the pod, such as the sidecar's health port, are not affected.
       assert.equal(await pod('127.0.0.1', MESH_PORT), 'mesh')
     }
   })
 
-  test('nor what another rule sent there from another address, or from another port of the metadata service', async () => {
+  test('refuses packets that another rule redirects to the sidecar from another address or port', async () => {
     assert.equal((await gate()).code, 0)
     for (const [ip, address, port] of [
       ['iptables', '10.0.0.2', '80'],
@@ -174,13 +174,13 @@ describe('firewall redirect', needsNamespaces(), () => {
     await redirected()
   })
 
-  test('while the block is proven nobody reaches the sidecar at all', async () => {
+  test('allows no connection to the sidecar before the block is verified', async () => {
     await open()
     assert.equal((await gate(QUICK)).code, 1)
     for (const host of ['127.0.0.1', '::1']) assert.equal(await pod(host, SIDECAR_PORT), 'ECONNREFUSED')
   })
 
-  test('run again, it leaves the same table', async () => {
+  test('leaves the same table when it runs again', async () => {
     assert.equal((await gate()).code, 0)
     const first = await podRules()
     assert.equal((await gate()).code, 0)
@@ -189,7 +189,7 @@ describe('firewall redirect', needsNamespaces(), () => {
 
   for (const mesh of ['istio', 'linkerd'] as const)
     for (const variant of VARIANTS) {
-      test(`${mesh} in iptables-${variant} that is there before neither deceives the proof nor takes the redirect`, async () => {
+      test(`works after ${mesh} has added rules of iptables-${variant}, which affect neither the check nor the redirect`, async () => {
         await addMesh(node, mesh, variant)
         assert.equal(await pod(METADATA4), 'mesh')
         const result = await gate()
@@ -200,17 +200,17 @@ describe('firewall redirect', needsNamespaces(), () => {
         assert.match(lastLine(await gate(QUICK)), /169\.254\.169\.254 answered, fd00:ec2::254 answered/)
       })
 
-      test(`${mesh} in iptables-${variant} that comes after does not take the redirect, nor the way to the broker`, async () => {
+      test(`keeps the redirect and the route to the broker when ${mesh} adds rules of iptables-${variant} later`, async () => {
         assert.equal((await gate()).code, 0)
         await addMesh(node, mesh, variant)
         await redirected()
-        // Without a link the node refuses what is for the broker; the mesh would have answered.
+        // Without a link the node refuses packets to the broker. The mesh would have answered.
         for (const address of BROKER_ADDRESSES) assert.equal(await pod(address, 9171), 'ECONNREFUSED')
         assert.equal(await pod(BROKER_ADDRESSES[0], 9999), 'mesh')
       })
     }
 
-  test('a mesh whose proxy is not running yet does not pass for a refusal', async () => {
+  test('does not count the refusal of a mesh whose proxy is not running yet', async () => {
     await open()
     await node.must('pod1', [
       'iptables-nft',
@@ -229,7 +229,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     assert.match(lastLine(await gate(QUICK)), /169\.254\.169\.254 answered/)
   })
 
-  test('an address of its own on lo is not dialled: its refusal would prove nothing', async () => {
+  test('does not dial an address on its own lo, whose refusal would prove nothing', async () => {
     await node.must('pod1', ['ip', 'addr', 'add', `${METADATA4}/32`, 'dev', 'lo'])
     try {
       assert.match((await gate(QUICK)).stdout, /"msg":"block proven","refused":\["fd00:ec2::254"\]/)
@@ -238,7 +238,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     }
   })
 
-  test('a silent drop does not count as refused, except three in a row with --accept-drop', async () => {
+  test('does not count a silent drop as a refusal, except three in a row with --accept-drop', async () => {
     await node.must('node', ['nft', 'flush ruleset'])
     await node.must('node', [
       'nft',
@@ -252,12 +252,12 @@ describe('firewall redirect', needsNamespaces(), () => {
     await redirected()
   })
 
-  test('--accept-drop does not accept an answer', async () => {
+  test('fails on an answer also with --accept-drop', async () => {
     await open()
     assert.equal((await gate([...QUICK, '--accept-drop'])).code, 1)
   })
 
-  test('--proof=report says what it found, goes on, and loads the redirect', async () => {
+  test('logs its result, continues and loads the redirect with --proof=report', async () => {
     await open()
     const result = await gate(['--proof=report'])
     assert.equal(result.code, 0)
@@ -265,7 +265,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     await redirected()
   })
 
-  test('without NET_ADMIN it fails with a sentence that names it', async () => {
+  test('fails without NET_ADMIN with a sentence that names it', async () => {
     const result = await gate(QUICK, NO_CAPABILITY)
     assert.equal(result.code, 1)
     assert.match(
@@ -274,7 +274,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     )
   })
 
-  test('ends at once on SIGTERM, while it proves and while it waits, and not with 0', async () => {
+  test('ends at once on SIGTERM while it checks or waits, and not with 0', async () => {
     await open()
     for (const flags of [['--proof-interval=1h'], ['--proof=report', '--wait-ready=http://127.0.0.1:9/']]) {
       const child = node.spawn('pod1', [...NET_ADMIN_ONLY, process.execPath, MAIN, 'redirect', ...flags])
@@ -282,7 +282,7 @@ describe('firewall redirect', needsNamespaces(), () => {
       child.stdout?.on('data', (chunk) => {
         output += chunk
       })
-      await until('it is under way', () => /waiting for the block|redirect loaded/.test(output))
+      await until('it checks or waits', () => /waiting for the block|redirect loaded/.test(output))
       const started = performance.now()
       const ended = new Promise((resolve) => child.once('exit', resolve))
       child.kill('SIGTERM')
@@ -304,7 +304,7 @@ describe('firewall redirect', needsNamespaces(), () => {
     const env = (flags: readonly string[] = []) => gate(['--redirect=env', ...flags], AS_NOBODY)
 
     test(
-      'proves the block as uid 65532 without any capability, and leaves no table',
+      'verifies the block as uid 65532 without any capability, and leaves no table',
       needsNamespaces('root'),
       async () => {
         const result = await env()
@@ -327,24 +327,24 @@ describe('firewall redirect', needsNamespaces(), () => {
     const answers = async (status: number, body: object) =>
       (await node.agent('pod1')).serve({ port: 9170, status, body: JSON.stringify(body) })
 
-    test('exits 0 when it is ready', async () => {
+    test('exits with 0 when the sidecar is ready', async () => {
       await answers(200, { ready: true, code: 'ready' })
       const result = await gate([READY])
       assert.equal(result.code, 0, result.stderr)
       assert.match(result.stdout, /"msg":"sidecar ready"/)
     })
 
-    test('goes on waiting while it is not, and exits when it becomes so', async () => {
+    test('continues until the sidecar is ready, and then exits', async () => {
       await answers(503, { ready: false, code: 'no-credentials' })
       const running = gate([READY])
-      await until('the redirect is there', async () => (await pod(METADATA4)) === 'sidecar')
+      await until('the redirect is in place', async () => (await pod(METADATA4)) === 'sidecar')
       const early = await Promise.race([running, new Promise((resolve) => setTimeout(resolve, 300, 'waits'))])
       assert.equal(early, 'waits')
       await answers(200, { ready: true, code: 'ready' })
       assert.equal((await running).code, 0)
     })
 
-    test('after --wait-timeout fails with the sidecar’s own reason', async () => {
+    test('fails after --wait-timeout with the sidecar’s own reason', async () => {
       await answers(503, {
         ready: false,
         code: 'role-not-allowed',
@@ -358,13 +358,13 @@ describe('firewall redirect', needsNamespaces(), () => {
       )
     })
 
-    test('after --wait-timeout says that nobody listens', async () => {
+    test('fails after --wait-timeout with the reason that nothing listens', async () => {
       const result = await gate(['--wait-ready=http://127.0.0.1:9/', '--wait-timeout=100ms'])
       assert.match(lastLine(result), /\(not-listening\)/)
     })
   })
 
-  test('mistakes in its flags are reported together, exit code 2', async () => {
+  test('reports all mistakes in its flags together, with exit code 2', async () => {
     const { code, stderr } = await gate([
       '--redirect=iptables',
       '--wait-ready=https://x/',
@@ -380,7 +380,7 @@ describe('firewall redirect in a pod of one family', needsNamespaces(), () => {
     ['IPv6', METADATA4, ['ip', '-4', 'route', 'flush', 'dev', 'eth0']],
     ['IPv4', METADATA6, ['ip', '-6', 'route', 'flush', 'dev', 'eth0']],
   ] as const)
-    test(`with ${family} alone it proves what can be reached, and both addresses lead to the sidecar, also a second time`, async () => {
+    test(`verifies the reachable address with ${family} only and redirects both addresses, also when it runs again`, async () => {
       const node = await openNode()
       try {
         const pod = await node.agent('pod1')

@@ -10,9 +10,9 @@ import { ADMIN_AND_RAW, type GuardProcess, NET_ADMIN_ONLY, startGuard } from './
 import { VARIANTS } from './iptables-rules.ts'
 import { MAIN, openNode, type TestNode } from './node.ts'
 
-/** So long that only events can repair within a test. */
+/** A long interval, so that only events can cause a repair within a test. */
 const NO_POLL = '--poll-interval=5m'
-/** iptables-legacy wants a raw socket. */
+/** iptables-legacy needs a raw socket. */
 const WRAPPERS: Record<Variant, readonly string[]> = { nft: NET_ADMIN_ONLY, legacy: ADMIN_AND_RAW }
 
 for (const variant of VARIANTS)
@@ -24,7 +24,7 @@ for (const variant of VARIANTS)
       node = await openNode()
       const aws = await node.agent('aws')
       for (const host of ['0.0.0.0', '::']) await aws.listen({ host, port: 80, name: 'aws' })
-      // The variant in which the node's other rules are is the one that is taken.
+      // The guard chooses the variant that has the node's other rules.
       if (variant === 'legacy') await node.must('node', ['iptables-legacy', '-t', 'nat', '-L'])
     })
     after(() => node?.close())
@@ -52,7 +52,7 @@ for (const variant of VARIANTS)
       const lines = texts.join('').split('\n')
       return lines.filter((line) => /^(\*|:|-A)/.test(line)).map((line) => line.replace(/ \[.*/, ''))
     }
-    /** Ours of both families, and what stands first where packets are forwarded. */
+    /** Our rules of both families, and the first rules of the chains that packets pass when they are forwarded. */
     const ours = async () => {
       const lines = await saved()
       const first = ['FORWARD', 'POSTROUTING'].flatMap((chain) =>
@@ -97,10 +97,10 @@ for (const variant of VARIANTS)
       'changes the rules of one family only': () => iptables('ip6', '-F'),
       ...(variant === 'nft'
         ? { 'flushes all of nftables': () => node.must('node', ['nft', 'flush ruleset']) }
-        : // Of iptables-nft only known chains are read: one to which nothing leads does nothing.
+        : // With iptables-nft only known chains are read. A chain without a jump to it has no effect.
           { 'adds a chain of our name': () => both('-N', 'POD2IAM-OTHER') }),
     }
-    describe('watching', () => {
+    describe('while it watches', () => {
       before(start)
       after(cleanUp)
       for (const [what, change] of Object.entries(CHANGES))
@@ -122,11 +122,11 @@ for (const variant of VARIANTS)
         }
         for (const [what, args] of Object.entries(flushes))
           for (const ip of ['ip', 'ip6'])
-            test(`sees at once, and not only when it reads again, that somebody flushed ${what} (${ip}tables)`, async () => {
+            test(`notices a flush of ${what} (${ip}tables) at once, and not only at its next reading`, async () => {
               const before = await ours()
               const seen = () => guard.metric('repairs_total{cause="event"}')
-              // The reading that is due every second may come first.
-              await until('a repair by what was seen', async () => {
+              // The regular reading, every second, may come first.
+              await until('a repair caused by an event', async () => {
                 const [count, earlier] = [await repairs(), await seen()]
                 await iptables(ip, ...args)
                 await until('a repair', async () => (await repairs()) > count)
@@ -137,11 +137,11 @@ for (const variant of VARIANTS)
       }
     })
 
-    describe('started again', () => {
+    describe('when it is started again', () => {
       beforeEach(start)
       afterEach(cleanUp)
 
-      test('refuses pods at once, and says by what', async () => {
+      test('refuses pods at once, and reports its backend', async () => {
         await refused()
         assert.equal(await guard.metric('block_verified'), 1)
         assert.equal(await guard.metric(`info{backend="iptables-${variant}",mode="enforce"}`), 1)
@@ -158,7 +158,7 @@ for (const variant of VARIANTS)
         )
       })
 
-      test('what kube-proxy does over and over is no reason for a repair', async () => {
+      test('does not repair anything after the regular changes of kube-proxy', async () => {
         const sync = [
           '*filter',
           ':KUBE-FORWARD - [0:0]',
@@ -177,7 +177,7 @@ for (const variant of VARIANTS)
         await both('-A', 'FORWARD', '-j', 'KUBE-FORWARD')
         await both('-t', 'nat', '-A', 'PREROUTING', '-j', 'KUBE-SERVICES')
         const before = await ours()
-        // A repair that is due is seen by the next one that is asked for.
+        // If these had caused a repair, there would now be more than one.
         await iptables('ip', '-t', 'mangle', '-F', 'POD2IAM-POSTROUTING')
         await repairedOnce()
         assert.equal(await repairs(), 1)
@@ -185,7 +185,7 @@ for (const variant of VARIANTS)
         assert.ok((await saved()).includes('-A FORWARD -j KUBE-FORWARD'))
       })
 
-      test('a service address that is DNAT’d to the metadata address is refused, and so is an established connection', async () => {
+      test('refuses a Service address with DNAT to the metadata address, and an established connection', async () => {
         await guard.end('SIGTERM')
         await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
         await iptables(
@@ -213,7 +213,7 @@ for (const variant of VARIANTS)
         assert.equal(await agent.say({ id: 'kept', text: 'and now?' }), 'ECONNRESET')
       })
 
-      test('keeps its rules over SIGTERM, SIGKILL and a new start, without a moment in between', async () => {
+      test('keeps its rules over SIGTERM, SIGKILL and a new start, without a gap', async () => {
         const agent = await node.agent('pod1')
         await agent.hammer({ host: '169.254.169.254', port: 80 })
         const before = await ours()
@@ -230,7 +230,7 @@ for (const variant of VARIANTS)
         assert.deepEqual(gaps, [])
       })
 
-      test('counts what it refuses over repairs', async () => {
+      test('counts refused packets over repairs', async () => {
         const before = await ours()
         for (const round of [1, 2]) {
           await refused()
@@ -239,16 +239,16 @@ for (const variant of VARIANTS)
           await until('it is done', async () => (await ours()) === before)
         }
         const counted = () => guard.metric('packets_total{rule="metadata_refused"}')
-        // The check after a repair tells what it counted.
+        // The check after a repair reports the packets that the repair counted.
         await until('the count', async () => (await counted()) >= 4)
         assert.equal(await counted(), 4)
       })
 
       if (variant === 'legacy')
-        test('without the match for canaries the block stands as well, is read back, and the log says what that means', async () => {
+        test('blocks and reads back its rules without the match for canaries, and logs the limitation', async () => {
           await guard.end('SIGTERM')
           await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
-          // All that iptables has but that one.
+          // All matches of iptables but that one.
           const script =
             'for d in /usr/lib/*/xtables; do for f in $d/*; do ln -s $f /run/xtables-without/; done; done; rm /run/xtables-without/libxt_recent.so'
           await node.must('node', ['sh', '-ec', `mkdir /run/xtables-without; ${script}`])
@@ -265,7 +265,7 @@ for (const variant of VARIANTS)
         })
 
       if (variant === 'legacy')
-        test('does not call the block verified while it waits for the lock to repair it', async () => {
+        test('does not count the block as verified while it waits for the lock to repair it', async () => {
           const holder = node.spawn('node', ['flock', '--close', '/run/xtables.lock', 'sleep', '60'])
           try {
             await until(
@@ -273,7 +273,7 @@ for (const variant of VARIANTS)
               async () =>
                 (await node.run('node', ['flock', '--nonblock', '/run/xtables.lock', 'true'])).code !== 0,
             )
-            // By one who does not ask for the lock.
+            // A program that does not use the lock flushes the chains.
             await node.must(
               'node',
               ['env', 'XTABLES_LOCKFILE=/run/other.lock', 'iptables-legacy-restore', '--noflush'],
@@ -291,7 +291,7 @@ for (const variant of VARIANTS)
         })
 
       for (const how of ['remove --open-this-node', 'guard --mode=remove'])
-        test(`${how} takes away exactly what is ours`, async () => {
+        test(`is removed with exactly its own rules by ${how}`, async () => {
           await guard.end('SIGTERM')
           await both('-A', 'FORWARD', '-i', 'lo', '-j', 'DROP')
           await both('-t', 'nat', '-N', 'OTHER')

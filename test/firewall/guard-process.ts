@@ -14,13 +14,13 @@ export type GuardProcess = {
   readonly readiness: () => Promise<{ status: number | string; code?: string; detail?: string }>
   /** Value of a metric, with its labels as printed. */
   readonly metric: (sample: string) => Promise<number>
-  /** How many repairs there were, whatever made it look: soon after its start it also looks by itself. */
+  /** The number of repairs, whatever caused the check: soon after its start it also checks by itself. */
   readonly repairs: () => Promise<number>
-  /** Waits until `/readyz` gives this code, and where it is ready until it would hear of changes. */
+  /** Waits until `/readyz` gives this code, and, if it is ready, until it would notice changes. */
   readonly becomes: (code: string) => Promise<void>
-  /** The pid of its child whose command line begins so, as seen from here. */
+  /** The pid, in this pid namespace, of its child whose command line begins with this. */
   readonly monitorPid: (commandLine: string) => number
-  /** Sends a signal and waits for the end; the exit code, and how long it took. */
+  /** Sends a signal and waits for the end. Gives the exit code and the time it took. */
   readonly end: (signal: NodeJS.Signals) => Promise<{ code: number | null; ms: number }>
 }
 
@@ -36,10 +36,10 @@ export const NET_ADMIN_ONLY = [
 export const ADMIN_AND_RAW = NET_ADMIN_ONLY.map((arg) => arg.replace('+net_admin', '+net_admin,+net_raw'))
 export const NO_CAPABILITY = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--no-new-privs', '--']
 
-/** Codes with which it follows changes. */
+/** Codes of a guard that follows changes. */
 const READY: ReadonlySet<string> = new Set(['ready', 'auditing'])
 
-/** Starts `firewall guard` in the node's network namespace; `program` is the firewall's file, this checkout's where it is not said. */
+/** Starts `firewall guard` in the node's network namespace; `program` is the firewall's file, by default that of this checkout. */
 export async function startGuard(
   node: TestNode,
   flags: readonly string[] = [],
@@ -92,7 +92,7 @@ export async function startGuard(
   }
 }
 
-/** Each of these looks costs milliseconds, as an HTTP request or a walk over all processes do, which the guard needs to start. */
+/** The pause between checks: each costs milliseconds (an HTTP request, or a walk over all processes) that the guard needs to start. */
 const seldom = (condition: () => Promise<boolean>) => async () => {
   if (await condition()) return true
   await pause(15)
@@ -122,12 +122,12 @@ function findDescendant(root: number, commandLine: string): number {
   return found.pid
 }
 
-/** Programs that tell the guard of changes by netlink. */
+/** Programs that report changes to the guard by netlink. */
 const MONITOR = /^\S*(?:nft monitor|xtables-monitor|ip (?:-\S+ )*monitor|socat )/
 
 /**
- * Whether each monitor of a guard listens. The guard is ready before: it reads everything back a second after it started
- * one, which on a crowded machine is too soon, so that a change right after that is found at the next poll only.
+ * Whether each monitor of a guard listens. The guard is ready earlier: it reads everything back a second after it started
+ * one, which is too soon on a busy machine, so that a change just after that would only be found at the next poll.
  */
 function doMonitorsListen(root: number): boolean {
   return descendantsOf(root)
@@ -148,7 +148,7 @@ function socketsOf(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`))
   } catch {
-    // It ended, or closed one just now.
+    // The process has ended, or has just closed this file descriptor.
     return []
   }
 }

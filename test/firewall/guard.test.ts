@@ -1,4 +1,4 @@
-/** `firewall guard` as a process: what it does to a node, and how it stands against others. */
+/** `firewall guard` as a process: what it does on a node, and how it reacts to other programs. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { BROKER_LINK } from '../../common/addresses.ts'
@@ -10,7 +10,7 @@ import { ADMIN_AND_RAW, type GuardProcess, NO_CAPABILITY, startGuard } from './g
 import { MAIN, openNode, type TestNode } from './node.ts'
 
 const STATE = '/run/pod2iam'
-/** So long that only events can repair within a test. */
+/** A long interval, so that only events can cause a repair within a test. */
 const NO_POLL = '--poll-interval=5m'
 
 describe('firewall guard', needsNamespaces(), () => {
@@ -45,7 +45,7 @@ describe('firewall guard', needsNamespaces(), () => {
     await node.run('node', ['ip', 'link', 'delete', BROKER_LINK])
   }
 
-  describe('watching', () => {
+  describe('while it watches', () => {
     before(start)
     after(cleanUp)
 
@@ -55,11 +55,11 @@ describe('firewall guard', needsNamespaces(), () => {
       'flushes a chain': `flush chain ${GUARD_TABLE} forward`,
       'accepts before our rules': `insert rule ${GUARD_TABLE} forward accept`,
       'adds a rule': `add rule ${GUARD_TABLE} input iifname "veth11" drop`,
-      'makes the table again': `delete table ${GUARD_TABLE}; add table ${GUARD_TABLE}; add chain ${GUARD_TABLE} forward`,
+      'creates the table again': `delete table ${GUARD_TABLE}; add table ${GUARD_TABLE}; add chain ${GUARD_TABLE} forward`,
       'gives a chain another hook': `delete chain ${GUARD_TABLE} forward; add chain ${GUARD_TABLE} forward { type filter hook input priority 0; }`,
       'adds a set': `add set ${GUARD_TABLE} extra { type ipv4_addr; }`,
-      'puts the table to sleep': `add table ${GUARD_TABLE} { flags dormant; }`,
-      'lets the base chain drop': `add chain ${GUARD_TABLE} forward { policy drop; }`,
+      'makes the table dormant': `add table ${GUARD_TABLE} { flags dormant; }`,
+      'makes the base chain drop': `add chain ${GUARD_TABLE} forward { policy drop; }`,
       'adds a chain': `add chain ${GUARD_TABLE} extra { type filter hook prerouting priority 0; }`,
     }
     for (const [what, command] of Object.entries(CHANGES))
@@ -76,11 +76,11 @@ describe('firewall guard', needsNamespaces(), () => {
       })
   })
 
-  describe('running', () => {
+  describe('when it runs', () => {
     beforeEach(start)
     afterEach(cleanUp)
 
-    test('refuses pods at once, with NET_ADMIN alone, and tells the broker that the node is guarded', async () => {
+    test('refuses pods at once with NET_ADMIN only, and reports to the broker that the node is guarded', async () => {
       await refused()
       await until('the broker knows', async () => !(await whyUnguarded(stateDirectory(), Date.now())))
       assert.equal(await guard.metric('block_verified'), 1)
@@ -88,8 +88,8 @@ describe('firewall guard', needsNamespaces(), () => {
       assert.equal((await guard.readiness()).status, 200)
     })
 
-    test('makes the broker’s link with both addresses, which can be bound at once', async () => {
-      // Where duplicate address detection is on, as it is by default, an IPv6 address cannot be bound for a second.
+    test('creates the broker’s link with both addresses, which can be bound at once', async () => {
+      // With duplicate address detection, which is on by default, an IPv6 address cannot be bound for a second.
       const detection = (value: number) =>
         `for f in all default; do echo ${value} >/proc/sys/net/ipv6/conf/$f/accept_dad; done`
       await node.must('node', ['sh', '-c', detection(1)])
@@ -103,7 +103,7 @@ describe('firewall guard', needsNamespaces(), () => {
       }
     })
 
-    test('makes the link and its addresses again when somebody deletes them', async () => {
+    test('creates the link and its addresses again when somebody deletes them', async () => {
       await node.must('node', ['ip', 'link', 'delete', BROKER_LINK])
       await until('the link is there again', async () => (await addresses()).length === 2)
       await node.must('node', ['ip', 'address', 'delete', '169.254.170.24/32', 'dev', BROKER_LINK])
@@ -119,7 +119,7 @@ describe('firewall guard', needsNamespaces(), () => {
         : []
     }
 
-    test('repairs once and comes to rest: its own changes are no reason for another', async () => {
+    test('repairs once only, since its own changes cause no other repair', async () => {
       await nft('flush ruleset')
       await until('the repair', async () => (await guard.repairs()) === 1)
       const verified = () => node.must('node', ['cat', `${STATE}/firewall.json`])
@@ -133,7 +133,7 @@ describe('firewall guard', needsNamespaces(), () => {
       assert.equal(await guard.repairs(), 1)
     })
 
-    test('an ACCEPT of another agent, in iptables of either kind or in nft, does not open it', async () => {
+    test('keeps the block closed despite an ACCEPT of another program in either variant of iptables or in nft', async () => {
       for (const iptables of ['iptables-nft', 'ip6tables-nft', 'iptables-legacy', 'ip6tables-legacy'])
         for (const table of ['raw', 'mangle', 'filter'])
           await node.must('node', [
@@ -153,7 +153,7 @@ describe('firewall guard', needsNamespaces(), () => {
       await refused()
     })
 
-    test('flushing and restoring iptables, and what kube-proxy does, leaves our table as it is', async () => {
+    test('keeps its table when iptables is flushed and restored, and when kube-proxy changes rules', async () => {
       const before = await nft('list table', GUARD_TABLE).then(withoutCounts)
       for (const kind of ['iptables-nft', 'iptables-legacy']) {
         await node.must('node', [kind, '-F'])
@@ -169,7 +169,7 @@ describe('firewall guard', needsNamespaces(), () => {
       assert.equal(await guard.repairs(), 0)
     })
 
-    test('a service address that is DNAT’d to the metadata address is refused too', async () => {
+    test('refuses a Service address with DNAT to the metadata address', async () => {
       await nft(`add table inet services; add chain inet services pre { type nat hook prerouting priority -100; };
         add rule inet services pre ip daddr 10.96.0.50 tcp dport 80 dnat ip to 169.254.169.254:80;
         add rule inet services pre ip6 daddr fd00:96::50 tcp dport 80 dnat ip6 to [fd00:ec2::254]:80`)
@@ -177,18 +177,18 @@ describe('firewall guard', needsNamespaces(), () => {
       assert.equal(await pod('fd00:96::50'), 'ECONNREFUSED')
     })
 
-    test('all ports are refused, not only 80', async () => {
+    test('refuses all ports, not only 80', async () => {
       const agent = await node.agent('pod1')
       for (const port of [22, 8080, 65535])
         assert.equal((await agent.tcp({ host: '169.254.169.254', port })).outcome, 'ECONNREFUSED')
     })
 
-    test('keeps a verified table over SIGTERM, SIGKILL and a new start, without a moment in between', async () => {
+    test('keeps a verified table over SIGTERM, SIGKILL and a new start, without a gap', async () => {
       const agent = await node.agent('pod1')
       await agent.hammer({ host: '169.254.169.254', port: 80 })
       const terminated = await guard.end('SIGTERM')
       assert.equal(terminated.code, 0)
-      // On an idle machine within one second; it could wait for its poll, five minutes.
+      // It takes less than a second on an idle machine. If it waited for its poll, it would take five minutes.
       assert.ok(terminated.ms < 30_000, `${terminated.ms} ms`)
       assert.ok(await hasTable())
       guard = await startGuard(node, [NO_POLL])
@@ -202,7 +202,7 @@ describe('firewall guard', needsNamespaces(), () => {
       assert.deepEqual(gaps, [])
     })
 
-    test('starts its monitors again when they are killed, and repairs what was missed meanwhile', async () => {
+    test('restarts its monitors when they are killed, and repairs changes that were missed meanwhile', async () => {
       for (const [command, msg] of [
         ['socat', 'socat -u'],
         ['ip -oneline monitor', 'ip -oneline monitor'],
@@ -228,7 +228,7 @@ describe('firewall guard', needsNamespaces(), () => {
       await until('the link is there again', hasLink)
     })
 
-    test('follows the default routes: what comes by a new uplink does not reach the broker', async () => {
+    test('follows the default routes, so that packets from a new uplink do not reach the broker', async () => {
       await node.must('node', [
         'ip',
         'route',
@@ -254,11 +254,11 @@ describe('firewall guard', needsNamespaces(), () => {
         'metric',
         '500',
       ])
-      await until('eth1 is none any more', async () => !(await rules()).includes('iifname "eth1"'))
+      await until('eth1 is no uplink any more', async () => !(await rules()).includes('iifname "eth1"'))
     })
 
     test('counts refused packets over repairs', async () => {
-      // The kernel's own count is the measure: on a busy machine one connection attempt may be several packets.
+      // The result is compared with the kernel's own count, since one connection attempt may be several packets on a busy machine.
       const kernelCount = async () =>
         Number(/packets (\d+)/.exec(await nft('list counter', GUARD_TABLE, 'metadata_refused'))?.[1])
       const metric = () => guard.metric('packets_total{rule="metadata_refused"}')
@@ -269,26 +269,26 @@ describe('firewall guard', needsNamespaces(), () => {
         assert.ok(packets >= 2, `${packets} packets`)
         return packets
       }
-      const toldAfter = async (change: string, expected: number) => {
+      const countedAfter = async (change: string, expected: number) => {
         const before = await guard.repairs()
         await nft(change)
         await until('the repair is counted', async () => (await guard.repairs()) > before)
-        // What a repair read is reported by the check that follows it.
-        await until(`${expected} packets are told`, async () => (await metric()) >= expected)
+        // The check after a repair reports the packets that the repair counted.
+        await until(`${expected} packets are reported`, async () => (await metric()) >= expected)
         assert.equal(await metric(), expected)
       }
       let sent = 0
-      // The kernel's counter goes on with the one repair and begins again with the other.
+      // The kernel's counter continues after the first repair and restarts with the second.
       for (const change of [`flush chain ${GUARD_TABLE} input`, `add chain ${GUARD_TABLE} extra`]) {
         sent += await refusedPackets()
-        await toldAfter(change, sent)
+        await countedAfter(change, sent)
       }
-      await toldAfter('flush ruleset', sent)
+      await countedAfter('flush ruleset', sent)
       sent += await refusedPackets()
-      await toldAfter(`add chain ${GUARD_TABLE} extra`, sent)
+      await countedAfter(`add chain ${GUARD_TABLE} extra`, sent)
     })
 
-    test('status says what the guard last saw, for people and for scripts', async () => {
+    test('is shown by status as it last reported, for people and for scripts', async () => {
       const json = JSON.parse(await node.must('node', [process.execPath, MAIN, 'status', '--json']))
       assert.deepEqual(Object.keys(json), [
         'backend',
@@ -310,7 +310,7 @@ describe('firewall guard', needsNamespaces(), () => {
       assert.match(text, /^backend +nft\nmode +enforce\nblock verified +yes \(\d+s ago/)
     })
 
-    test('remove changes nothing without --open-this-node, and with it removes what is ours and nothing else', async () => {
+    test('has only its own rules removed by `remove`, and none without --open-this-node', async () => {
       await guard.end('SIGTERM')
       await nft('add table inet other')
       const refusal = await node.run('node', [process.execPath, MAIN, 'remove'])
@@ -324,10 +324,10 @@ describe('firewall guard', needsNamespaces(), () => {
       await node.must('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
     })
 
-    test('--mode=remove takes table and link away, stays, is ready, and says so to the broker', async () => {
+    test('removes table and link with --mode=remove, stays ready, and reports the mode to the broker', async () => {
       await guard.end('SIGTERM')
       await nft('add table inet other')
-      // Tests before this one used iptables-legacy, into which nobody looks without NET_RAW.
+      // Earlier tests used iptables-legacy, which cannot be read without NET_RAW.
       guard = await startGuard(node, ['--mode=remove'], ADMIN_AND_RAW)
       await guard.becomes('removed')
       assert.equal((await guard.readiness()).status, 200)
@@ -341,7 +341,7 @@ describe('firewall guard', needsNamespaces(), () => {
     })
   })
 
-  test('cuts connections that were established before it came', async () => {
+  test('closes connections that were established before it started', async () => {
     const agent = await node.agent('pod1')
     assert.equal(await agent.open({ host: '169.254.169.254', port: 80, id: 'kept' }), 'aws')
     assert.equal(await agent.say({ id: 'kept', text: 'still there?' }), 'still there?')
@@ -351,8 +351,8 @@ describe('firewall guard', needsNamespaces(), () => {
     await guard.end('SIGTERM')
   })
 
-  test('ICMP does not reach the metadata address either', async () => {
-    // A closed UDP port makes pod1 send an ICMP error to where the datagram came from.
+  test('drops ICMP to the metadata address, too', async () => {
+    // A closed UDP port makes pod1 send an ICMP error to the source of the datagram.
     const aws = await node.agent('aws')
     const bounce = (from: string, host: string) => aws.bounce({ from, host, port: 9, fence: host })
     await nft('flush ruleset')
@@ -365,20 +365,20 @@ describe('firewall guard', needsNamespaces(), () => {
     await guard.end('SIGTERM')
   })
 
-  test('repairs by the poll when no event comes', async () => {
+  test('repairs at its poll if no event is reported', async () => {
     const guard = await startGuard(node, ['--poll-interval=200ms'])
     await guard.becomes('ready')
     const monitor = guard.monitorPid('socat')
     process.kill(monitor, 'SIGSTOP')
     await nft('flush ruleset')
     await until('the table is there again', hasTable)
-    await until('it is counted', async () => (await guard.repairs()) === 1)
+    await until('the repair is counted', async () => (await guard.repairs()) === 1)
     assert.equal(await guard.metric('repairs_total{cause="event"}'), 0)
     process.kill(monitor, 'SIGCONT')
     await guard.end('SIGTERM')
   })
 
-  test('without NET_ADMIN it says so in one sentence, is not ready, and gives the broker no leave', async () => {
+  test('is not ready without NET_ADMIN, and reports it in one sentence, also to the broker', async () => {
     await node.run('node', ['nft', 'flush', 'ruleset'])
     const guard = await startGuard(node, [], NO_CAPABILITY)
     await guard.becomes('block-not-verified')
@@ -392,14 +392,14 @@ describe('firewall guard', needsNamespaces(), () => {
     await guard.end('SIGTERM')
   })
 
-  test('a state directory that cannot be written is reported, and the block stays', async () => {
+  test('keeps the block and reports a state directory that cannot be written', async () => {
     const guard = await startGuard(node, ['--state-dir=/etc/passwd/nowhere'])
     await guard.becomes('state-not-written')
     await refused()
     await guard.end('SIGTERM')
   })
 
-  test('what makes no sense is refused in one go', async () => {
+  test('reports all mistakes in its flags together', async () => {
     const flags = [
       '--mode=observe',
       '--backend=ebtables',

@@ -17,11 +17,11 @@ import type { AgentRequests } from './agent.ts'
 import { fenceOf, MAIN, openNode, startAgent } from './node.ts'
 import { withoutTools } from './without-tools.ts'
 
-/** Cgroups outside a user namespace belong to the real root. */
+/** Only the real root may change cgroups outside a user namespace. */
 export const needsCgroups = () => needsNamespaces('root')
 
 export const METADATA = ['169.254.169.254', 'fd00:ec2::254'] as const
-/** By class of service, as `candidates` orders them. */
+/** The quality-of-service classes, in the order of `candidates`. */
 export const CLASSES = ['guaranteed', 'burstable', 'besteffort'] as const
 type Class = (typeof CLASSES)[number]
 export type Driver = 'systemd' | 'cgroupfs'
@@ -36,28 +36,28 @@ let last = 0
 /** A uid that no other pod has. */
 export const newUid = () => `0000${(++last).toString(16).padStart(4, '0')}-1111-4222-8333-444455556666`
 
-/** The backends by preference. */
+/** The backends in the order of preference. */
 export const BACKENDS = ['nft', 'iptables-nft', 'iptables-legacy'] as const satisfies BackendName[]
 
-/** A container that the chart makes privileged, and what setpriv leaves of that. */
+/** Starts a program like the container that the chart makes privileged, with what setpriv leaves of its privileges. */
 export const AS_IN_CHART = [
   'setpriv',
   ...['--reuid=9174', '--regid=9174', '--clear-groups', '--bounding-set=-all,+net_admin'],
   ...['--inh-caps=-all,+net_admin', '--ambient-caps=-all,+net_admin', '--no-new-privs', '--'],
 ]
 
-/** What becomes of a connection that is refused. */
+/** The outcome of a connection that is refused. */
 export const REFUSED: Readonly<Record<BackendName, string>> = {
   nft: 'ECONNREFUSED',
   'iptables-nft': 'ECONNREFUSED',
   'iptables-legacy': 'timeout',
 }
 
-/** As the chart starts it with `guard.backend=iptables`. */
+/** The same with `guard.backend=iptables` in the chart. */
 const WITH_RAW = AS_IN_CHART.map((arg) => arg.replace('+net_admin', '+net_admin,+net_raw'))
 
-/** How a process is started that can use only this backend, of those that its `--backend` admits. */
-export const ONLY: Readonly<Record<BackendName, { flags: readonly string[]; wrapper: readonly string[] }>> = {
+/** How to start a process which can use only this backend. */
+const ONLY: Readonly<Record<BackendName, { flags: readonly string[]; wrapper: readonly string[] }>> = {
   nft: { flags: [], wrapper: AS_IN_CHART },
   'iptables-nft': { flags: ['--backend=iptables'], wrapper: AS_IN_CHART },
   'iptables-legacy': {
@@ -88,10 +88,10 @@ export async function openHostNetworkNode(driver: Driver) {
   const children: ChildProcess[] = []
   const agents = new Map<string, ReturnType<typeof startAgent>>()
 
-  /** Path of a pod's cgroup. */
+  /** The path of a pod's cgroup. */
   const cgroup = (uid: string, which: Class = 'burstable') =>
     candidatePaths(root, uid)[CLASSES.indexOf(which)] ?? ''
-  /** A command line that runs in a cgroup, made where it is missing. */
+  /** A command line that runs in a cgroup, which is created if it does not exist. */
   const within = (path: string, argv: readonly string[]) => [
     ...[
       'sh',
@@ -119,14 +119,14 @@ export async function openHostNetworkNode(driver: Driver) {
       return uid
     },
     list: (pods: readonly HostPod[]) => writeHostPods(state, pods),
-    /** What becomes of a connection to the metadata service, of a process in this cgroup. */
+    /** The outcome of a connection of a process in this cgroup to the metadata service. */
     fetch: async (path: string, host: string = METADATA[0]) =>
       (await (await agentIn(path)).tcp({ host, port: 80, fence: fenceOf(host) })).outcome,
     agentIn,
-    /** What becomes of a datagram. */
+    /** The outcome of a datagram from this cgroup. */
     send: async (path: string, datagram: Parameters<AgentRequests['udp']>[0]) =>
       (await agentIn(path)).udp(datagram),
-    /** Ends the processes of a cgroup, and it. */
+    /** Ends the processes of a cgroup and removes it. */
     end: async (path: string) => {
       agents.delete(path)
       await shell(`echo 1 >"/sys/fs/cgroup/${path}/cgroup.kill"`)
@@ -154,7 +154,7 @@ export async function openHostNetworkNode(driver: Driver) {
     ) => {
       const { backend = 'nft', wrapper = ONLY[backend].wrapper } = options
       const uid = newUid()
-      // A report of an earlier one is not this one's.
+      // Removes the report of an earlier process.
       await rm(join(state, 'host-network.json'), { force: true })
       const flags = [...ONLY[backend].flags, `--mode=${mode}`, `--state-dir=${state}`, `--pods-dir=${state}`]
       const argv = [...wrapper, process.execPath, MAIN, 'host-network', ...flags]

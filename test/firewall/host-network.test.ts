@@ -1,4 +1,4 @@
-/** Pods on the host network, as real processes in real cgroups: who is refused, and how the rules are kept. */
+/** Pods on the host network, as real processes in real cgroups: which ones are refused, and how the rules are kept. */
 import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -61,7 +61,7 @@ for (const { driver, backend } of CASES)
     })
     after(() => host?.close())
 
-    test('refuses every pod but those that are allowed, and never the host', async () => {
+    test('refuses every pod on the host network that is not allowed, and never the host itself', async () => {
       const uids = await Promise.all(CLASSES.map(host.makePod))
       const allowed = await Promise.all(CLASSES.map(host.makePod))
       await host.list([
@@ -96,14 +96,14 @@ for (const { driver, backend } of CASES)
         ({ packets: { allowed, others, unknown }, pods }) =>
           allowed > 0 && others >= 6 && unknown >= 2 && pods.some(({ name }) => name === 'refused-2'),
       )
-      // What is no longer on the list is no longer let through.
+      // A pod that is not on the list any more is refused.
       const [, formerly = ''] = allowed
       await until('it is refused', async () => (await host.fetch(host.cgroup(formerly))) === refused)
     })
   })
 
 for (const backend of BACKENDS)
-  describe(`what keeps the rules about the host network in ${backend}`, needsCgroups(), () => {
+  describe(`firewall host-network with ${backend}`, needsCgroups(), () => {
     const refused = REFUSED[backend]
     let host: HostNetworkNode
     const start = (mode: 'audit' | 'block') => host.start(mode, { backend })
@@ -112,11 +112,11 @@ for (const backend of BACKENDS)
     })
     after(() => host?.close())
 
-    test('before the broker’s list is known nothing is refused that was not refused before, and it is said', async () => {
+    test('refuses no more than before while the broker’s list is missing, and reports that', async () => {
       const uid = await host.makePod()
       const guard = await start('block')
       await until('it waits for the list', async () =>
-        /has not told/.test((await guard.status()).detail ?? ''),
+        /has not reported/.test((await guard.status()).detail ?? ''),
       )
       assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
       await host.list([])
@@ -126,14 +126,14 @@ for (const backend of BACKENDS)
 
       await rm(join(host.state, 'host-pods.json'))
       const next = await start('block')
-      await until('it waits, too', async () => /has not told/.test((await next.status()).detail ?? ''))
+      await until('it waits, too', async () => /has not reported/.test((await next.status()).detail ?? ''))
       assert.equal(await host.fetch(host.cgroup(uid)), refused)
       await host.list([])
       await next.verified()
       await next.end()
     })
 
-    test('a list that is damaged changes nothing and is reported, until there is a good one', async () => {
+    test('keeps its rules when the list is damaged, and reports it until there is a valid one', async () => {
       const uid = await host.makePod()
       await host.list([pod(uid, 'needed', true)])
       const guard = await start('block')
@@ -152,7 +152,7 @@ for (const backend of BACKENDS)
       await guard.end()
     })
 
-    test('a pod is let through as soon as it has a cgroup, also one that was made again', async () => {
+    test('lets an allowed pod through as soon as it has a cgroup, also after that was created again', async () => {
       const uid = newUid()
       await host.list([pod(uid, 'late', true)])
       const guard = await start('block')
@@ -163,14 +163,14 @@ for (const backend of BACKENDS)
       const moved = host.cgroup(uid)
       await host.end(moved)
       await until(
-        'the rules forget it',
+        'its rules are removed',
         async () => !(await host.rules(backend)).includes(`${uid.replaceAll('-', '_')}.slice`),
       )
       await pass()
       await guard.end()
     })
 
-    test('what another program flushes, changes or deletes is loaded again', async () => {
+    test('loads its rules again when another program flushes, changes or deletes them', async () => {
       const uid = await host.makePod()
       await host.list([pod(uid, 'someone')])
       const guard = await start('block')
@@ -184,7 +184,7 @@ for (const backend of BACKENDS)
       await guard.end()
     })
 
-    test('what was counted of a pod is still counted after a restart, and after its rule was loaded again', async () => {
+    test('keeps the count of a pod after a restart, and after its rule was loaded again', async () => {
       const uid = await host.makePod()
       await host.list([pod(uid, 'counted')])
       const guard = await start('block')
@@ -206,7 +206,7 @@ for (const backend of BACKENDS)
       await next.end()
     })
 
-    test('cgroups that a pod makes below its own are its own; audit mode counts and refuses nothing', async () => {
+    test('treats cgroups below a pod’s like the pod, and in mode audit counts and refuses nothing', async () => {
       const [other, allowed] = [await host.makePod(), await host.makePod('guaranteed')]
       const below = `${host.cgroup(other)}/container/init.scope/kubepods.slice`
       const list = [pod(other, 'refused'), pod(allowed, 'allowed', true)]
@@ -226,7 +226,7 @@ for (const backend of BACKENDS)
     })
   })
 
-describe('what the guard knows about the host network', needsCgroups(), () => {
+describe('firewall host-network on a node', needsCgroups(), () => {
   let host: HostNetworkNode
   before(async () => {
     host = await openHostNetworkNode('systemd')
@@ -234,7 +234,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
   afterEach(() => host.reset())
   after(() => host?.close())
 
-  test('in a cgroup namespace of its own, where rules would match nothing, it says so', async () => {
+  test('reports a cgroup namespace of its own, where its rules would match nothing', async () => {
     const hidden = ['unshare', '--cgroup', ...AS_IN_CHART]
     await host.list([])
     const guard = await host.start('block', { wrapper: hidden })
@@ -243,7 +243,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
     await guard.end()
   })
 
-  test('the guard serves what is reported, says when nothing is, and removes the rules when it is to', async () => {
+  test('reports to the guard, which shows this, notices its absence, and removes its rules when it should', async () => {
     const uid = await host.makePod()
     await host.list([pod(uid, 'someone')])
     const alone = await startGuard(host.node, [
@@ -265,7 +265,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
         ).stdout,
       )
     await rm(join(host.state, 'host-network.json'), { force: true })
-    await until('it is missed', async () =>
+    await until('the missing report is noticed', async () =>
       JSON.stringify((await status()).warnings).includes(
         '"host-network","detail":"the container host-network has not reported',
       ),
@@ -288,7 +288,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
     await off.end('SIGTERM')
   })
 
-  test('beside a guard that uses iptables, too, both keep their rules, and neither repairs the other’s work', async () => {
+  test('keeps its rules beside a guard that uses iptables, too, and neither of them repairs the other’s rules', async () => {
     const uid = await host.makePod()
     await host.list([pod(uid, 'someone')])
     const beside = await startGuard(host.node, [
@@ -298,7 +298,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
     await beside.becomes('ready')
     const guard = await host.start('block', { backend: 'iptables-nft' })
     await guard.verified()
-    // The guard makes its jump again, so that it is first.
+    // The guard adds its jump again, so it is the first one.
     await host.shell('iptables-nft -D OUTPUT -j POD2IAM-OUTPUT')
     await until('a repair is counted', async () => (await beside.repairs()) === 1)
     await host.list([pod(uid, 'someone'), pod(newUid(), 'another')])
@@ -318,7 +318,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
     ['iptables-nft', 'nft'],
     ['nft', 'iptables-nft'],
   ] as const)
-    test(`the guard removes the rules of ${earlier} as soon as those of ${later} are loaded`, async () => {
+    test(`has its rules of ${earlier} removed by the guard as soon as those of ${later} are loaded`, async () => {
       const uid = await host.makePod()
       await host.list([pod(uid, 'someone')])
       const before = await host.start('block', { backend: earlier })
@@ -327,13 +327,13 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
       const flags = [`--state-dir=${host.state}`, '--host-network=block', '--poll-interval=200ms']
       const beside = await startGuard(host.node, flags)
       const guard = await host.start('block', { backend: later })
-      await until('they are gone', async () => (await host.rules(earlier)) === '')
+      await until('the earlier rules are removed', async () => (await host.rules(earlier)) === '')
       await guard.verified()
       assert.equal(await host.fetch(host.cgroup(uid)), 'ECONNREFUSED')
       await beside.end('SIGTERM')
     })
 
-  test('where nft does not work, --backend=auto takes iptables and says why', async () => {
+  test('uses iptables with --backend=auto if nft does not work, and logs why', async () => {
     await host.list([])
     const guard = await host.start('block', { wrapper: [...withoutTools(['nft']), ...AS_IN_CHART] })
     await guard.verified()
@@ -343,7 +343,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
     await guard.end()
   })
 
-  test('where no backend works, the warning says why for each, and the metric is 0', async () => {
+  test('causes a warning with the reason for each backend if none works, and a metric of 0', async () => {
     await host.list([])
     const flags = [`--state-dir=${host.state}`, '--host-network=block', '--poll-interval=200ms']
     const beside = await startGuard(host.node, flags)
@@ -354,12 +354,12 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
       /no backend works on this node: nft: nft cannot be run .+; iptables-nft: iptables-nft cannot be run .+; iptables-legacy: iptables-legacy cannot be run /
     await until('it is reported', async () => says.test((await guard.status()).detail ?? ''))
     assert.equal((await guard.status()).verified, false)
-    const told = async () => {
+    const shownWarnings = async () => {
       const argv = [process.execPath, MAIN, 'status', '--json', `--state-dir=${host.state}`]
       return JSON.parse((await host.node.run('node', argv)).stdout).warnings
     }
     await until('the guard warns', async () =>
-      (await told()).some(
+      (await shownWarnings()).some(
         ({ code, detail }: Record<string, string>) => code === 'host-network' && says.test(detail ?? ''),
       ),
     )
@@ -368,7 +368,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
     await beside.end('SIGTERM')
   })
 
-  test('rules of iptables-legacy about a cgroup that is gone hinder nobody who writes to other tables', async () => {
+  test('does not block changes of other tables by its rules of iptables-legacy for a cgroup that is gone', async () => {
     const uid = await host.makePod()
     await host.list([pod(uid, 'someone', true)])
     const guard = await host.start('block', { backend: 'iptables-legacy' })
@@ -379,14 +379,14 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
     await host.shell(writes)
     const elsewhere = host.within(`${host.cgroup(newUid())}/container`, ['unshare', '--cgroup', 'sh', '-ec'])
     await host.node.must('node', [...elsewhere, writes])
-    // What is gone is in the way of the next load no more than of others.
+    // The missing cgroup does not block its own next load either.
     const next = await host.start('block', { backend: 'iptables-legacy' })
     await next.verified()
     await next.end()
   })
 
   for (const backend of BACKENDS)
-    test(`\`remove\` leaves nothing of ${backend} behind`, async () => {
+    test(`leaves no rules of ${backend} after \`remove\``, async () => {
       const uid = await host.makePod()
       await host.list([pod(uid, 'someone')])
       const guard = await host.start('block', { backend })
@@ -400,7 +400,7 @@ describe('what the guard knows about the host network', needsCgroups(), () => {
     })
 })
 
-test('on a node with cgroup v1 nothing is loaded, and one sentence says what to do', async () => {
+test('firewall host-network loads nothing on a node with cgroup v1, and reports in one sentence what to do', async () => {
   const keeper = createHostNetworkReconciler({
     ...{
       backends: [],
@@ -413,7 +413,7 @@ test('on a node with cgroup v1 nothing is loaded, and one sentence says what to 
     self: async () =>
       '4:memory:/kubepods/burstable/pod1-2/abc\n1:name=systemd:/kubepods/burstable/pod1-2/abc\n0::/\n',
     readPods: async () => ({ ok: true, pods: [] }),
-    prove: async () => assert.fail('nothing is loaded that could be proven'),
+    prove: async () => assert.fail('there are no rules to check'),
   })
   await keeper.check(true)
   const { verified, detail, backend } = keeper.state()

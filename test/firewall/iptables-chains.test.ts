@@ -1,4 +1,4 @@
-/** What of iptables-save is ours, whether it is as wanted, and what makes it so: without a kernel. */
+/** Which rules of iptables-save are ours, whether they are as wanted, and how they are repaired. Without a kernel. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
@@ -26,7 +26,7 @@ const WANTED = iptablesRules(RULES, 4)
 const HOOKS = ['PREROUTING', 'INPUT', 'FORWARD', 'OUTPUT', 'POSTROUTING']
 const parse = (text: string) => parseSaved(text, GUARD_CHAINS)
 
-/** A rule of others, in whatever table and chain. */
+/** A rule of other programs, in any table and chain. */
 const foreignRule = fc.record({
   table: fc.constantFrom<IptablesTable | 'raw'>('filter', 'mangle', 'nat', 'raw'),
   chain: fc.constantFrom(...HOOKS, 'KUBE-SERVICES', 'cali-FORWARD'),
@@ -38,7 +38,7 @@ const foreignRule = fc.record({
 })
 type ForeignRule = typeof foreignRule extends fc.Arbitrary<infer T> ? T : never
 
-/** As iptables-save prints: others' rules after our jumps, unless they are to be `before` them. */
+/** Output of iptables-save, with other programs' rules after our jumps, or before them with `before`. */
 function saved(chains: readonly Chain[], others: readonly ForeignRule[] = [], before = false): string {
   const tables = ['raw', 'nat', 'mangle', 'filter'].map((table) => {
     const own = chains.filter((chain) => chain.table === table)
@@ -64,8 +64,8 @@ function saved(chains: readonly Chain[], others: readonly ForeignRule[] = [], be
   return `${tables.flat().join('\n')}\n`
 }
 
-describe('what iptables-save says', () => {
-  test('is as wanted whatever others have after our jumps', () => {
+describe('the output of iptables-save', () => {
+  test('is as wanted with any rules of other programs after our jumps', () => {
     fc.assert(
       fc.property(fc.array(foreignRule), (others) => {
         assert.equal(difference(WANTED, parse(saved(WANTED, others))), undefined)
@@ -73,14 +73,14 @@ describe('what iptables-save says', () => {
     )
   })
 
-  test('means the same when only what is of interest is kept, which is little of what others have', () => {
+  test('gives the same result from the relevant lines only, which are few of those of other programs', () => {
     fc.assert(
       fc.property(fc.array(foreignRule), fc.boolean(), (others, before) => {
         const lines = saved(WANTED, others, before).split('\n')
         const kept = lines.filter(relevantLines(GUARD_CHAINS))
         assert.deepEqual(parse(kept.join('\n')), parse(lines.join('\n')))
         const foreign = kept.filter((line) => line.includes('-A ') && !line.includes(GUARD_CHAINS))
-        // At most one for each built-in chain of each table.
+        // At most one line for each built-in chain of each table.
         assert.ok(foreign.length <= 4 * HOOKS.length, `${foreign.length}`)
         assert.ok(foreign.every((line) => !line.includes('KUBE-SERVICES')))
       }),
@@ -91,7 +91,7 @@ describe('what iptables-save says', () => {
     assert.equal(lines.filter(relevantLines(GUARD_CHAINS)).filter((line) => line.includes('-A ')).length, 1)
   })
 
-  test('differs when a line of ours is missing, doubled or altered, or another rule stands before a jump of ours', () => {
+  test('differs if a line of ours is missing, duplicated or changed, or another rule is before a jump of ours', () => {
     const lines = saved(WANTED).split('\n')
     const own = lines.flatMap((line, index) => (line.includes(GUARD_CHAINS) ? [index] : []))
     for (const index of own) {
@@ -113,22 +113,22 @@ describe('what iptables-save says', () => {
     assert.equal(difference(WANTED, parse('')), 'is gone')
   })
 
-  test('the order of our rules matters', () => {
+  test('differs if our rules are in another order', () => {
     const swapped = WANTED.map((chain) => ({ ...chain, rules: chain.rules.toReversed() }))
     assert.equal(difference(WANTED, parse(saved(swapped))), 'was changed')
   })
 
-  test('packets are counted by counter, also where the rules are not whole any more', () => {
+  test('gives packets per counter, also if some rules are missing', () => {
     const wanted = iptablesRules({ ...RULES, metadata: ['169.254.169.254'] }, 4)
     const counted = countPackets(wanted, parse(saved(wanted)))
-    // FORWARD: rule 1 is the metadata address's; OUTPUT: its only one.
+    // The packets of rule 1 of FORWARD, for the metadata address, and of the only rule of OUTPUT.
     assert.equal(counted.metadata_refused, 2)
     const without = saved(wanted).replace(/^.*-A POD2IAM-OUTPUT .*\n/m, '')
     assert.equal(countPackets(wanted, parse(without)).metadata_refused, 1)
   })
 })
 
-test('the tables that differ are those in which something of ours is missing, altered, or not first', () => {
+test('the tables that differ are those in which a rule of ours is missing, changed, or not first', () => {
   assert.deepEqual(differingTables(WANTED, parse('')), ['mangle', 'filter', 'nat'])
   assert.deepEqual(differingTables(WANTED, parse(saved(WANTED))), [])
   for (const table of ['filter', 'mangle', 'nat'] as const) {
@@ -142,7 +142,7 @@ test('the tables that differ are those in which something of ours is missing, al
 })
 
 describe('input of iptables-restore', () => {
-  test('on a bare node makes our chains and puts our jumps first', () => {
+  test('creates our chains on an empty node and puts our jumps first', () => {
     const input = restoreInput(WANTED, parse(''))
     assert.doesNotMatch(input, /^-[DFX]/m)
     for (const { name, hook } of WANTED)
@@ -150,7 +150,7 @@ describe('input of iptables-restore', () => {
     assert.deepEqual(input.match(/^\*\w+$/gm), ['*mangle', '*filter', '*nat'])
   })
 
-  test('puts a canary behind the jump of its chain, and nowhere else', () => {
+  test('puts a canary after the jump of its chain, and nowhere else', () => {
     const chains = createCanaries().add(WANTED, 4)
     const canaries = chains.flatMap(({ hook, canary, name }) =>
       canary ? [`${hook} 1 ${canary} -j ${name}`] : [],
@@ -164,7 +164,7 @@ describe('input of iptables-restore', () => {
     }
   })
 
-  test('deletes every jump that is there, whoever made it, and chains of ours that are not wanted any more', () => {
+  test('deletes every existing jump to our chains, and chains of ours that are not wanted any more', () => {
     const old = [
       ...WANTED,
       { table: 'filter', name: 'POD2IAM-OLD', hook: 'INPUT', rules: [{ rule: '-j DROP' }] },
@@ -184,7 +184,7 @@ describe('input of iptables-restore', () => {
     assert.doesNotMatch(input, /KUBE|-[FX] POD2IAM-FORWARD/)
   })
 
-  test('removes all of ours and nothing else', () => {
+  test('removes all our rules and nothing else', () => {
     const input = removeInput(
       parse(saved(WANTED, [{ table: 'filter', chain: 'FORWARD', rule: '-j ACCEPT' }])),
     )
@@ -196,7 +196,7 @@ describe('input of iptables-restore', () => {
   })
 })
 
-/** Rules of one chain as a text of iptables-save has them. */
+/** The rules of one chain in the output of iptables-save. */
 function rulesIn(text: string, table: string, chain: string) {
   const part = text.slice(text.indexOf(`*${table}\n`)).split('\nCOMMIT')[0] ?? ''
   if (!part.includes(`\n:${chain} `)) return undefined
@@ -249,7 +249,7 @@ describe('why iptables failed', () => {
     ['anything else', failed(1, 'something new'), false, /iptables-legacy failed: something new$/],
   ]
   for (const [what, result, unusable, sentence] of FAILURES)
-    test(`${what}: one sentence, and whether another try can help`, async () => {
+    test(`is reported in one sentence, with whether a retry can help (${what})`, async () => {
       const exec: Exec = async () => result
       const tool = { exec, variant: 'legacy', family: 4, prefix: GUARD_CHAINS } as const
       for (const outcome of [await readSaved(tool), await restore(tool, '*filter\nCOMMIT\n')]) {
@@ -262,7 +262,7 @@ describe('why iptables failed', () => {
 })
 
 describe('a load', () => {
-  /** Loads where each restore ends as told; how often it was tried, and what came of it. */
+  /** Loads with these results of each restore. Gives the number of restores and the result. */
   const load = async (...results: readonly [ExecResult, ...ExecResult[]]) => {
     let restores = 0
     const exec: Exec = async (program, args) => {
@@ -283,16 +283,16 @@ describe('a load', () => {
   const ok: ExecResult = { code: 0, stdout: '', stderr: '' }
   const failed = (stderr: string): ExecResult => ({ code: 1, stdout: '', stderr })
 
-  test('that another’s change made fail is done again on what is there now, once', async () => {
+  test('that fails because of another program’s change is retried once with the current rules', async () => {
     const race = failed('iptables: Bad rule (does a matching rule exist in that chain?).')
-    // Filter and mangle, which failed, and then nat.
+    // Filter and mangle, which failed first, and then nat.
     assert.deepEqual(await load(race, ok), { restores: 3, suspected: false, detail: undefined })
     const twice = await load(race)
     assert.deepEqual([twice.restores, twice.suspected], [2, true])
     assert.match(twice.detail ?? '', /Bad rule/)
   })
 
-  test('that waited for the lock in vain does not wait again at once', async () => {
+  test('that did not get the lock does not wait for it again at once', async () => {
     const { restores, suspected, detail } = await load(
       failed('Another app is currently holding the xtables lock.'),
       ok,
@@ -304,13 +304,13 @@ describe('a load', () => {
 
 describe('a repair', () => {
   const withoutTable = (table: string) => saved(WANTED.filter((chain) => chain.table !== table))
-  /** The backend over a kernel in which each reading sees the next of these, as iptables-save prints it, the last for ever. */
+  /** A backend whose readings give these outputs of iptables-save, one after the other, and then always the last. */
   const over = (...seen: string[]) => {
     const calls: string[] = []
     let races = 0
     let now = ''
     const look = (input: string) => {
-      // Where a chain is missing it goes on behind it: that is no new reading.
+      // After a missing chain the same reading continues with the next one.
       if (/-S P(?:RE|OST)ROUTING/.test(input)) calls.push('list')
       if (input.includes('-S POSTROUTING')) now = (seen.length > 1 ? seen.shift() : seen[0]) ?? ''
       return list(input, (table, chain) => rulesIn(now, table, chain))
@@ -328,14 +328,14 @@ describe('a repair', () => {
     return { backend, calls, race }
   }
 
-  test('begins with what was read, and writes the tables that differ', async () => {
+  test('starts from the last reading and writes only the tables that differ', async () => {
     const { backend, calls } = over('', saved(WANTED), withoutTable('filter'), saved(WANTED))
     await backend.load(RULES)
     assert.equal((await backend.compare()).differs, undefined)
     assert.equal((await backend.compare()).differs, 'was changed')
     assert.equal(await backend.load(RULES), undefined)
     assert.equal((await backend.compare()).differs, undefined)
-    // What is loaded next is no repair of what was found long ago.
+    // The next load does not repair the earlier difference again.
     await backend.load(RULES)
     const whole = ['list', 'restore mangle filter', 'list', 'restore nat']
     assert.deepEqual(calls, [
@@ -350,7 +350,7 @@ describe('a repair', () => {
     ])
   })
 
-  test('reads again and writes all where another changed our jumps since', async () => {
+  test('reads again and writes all that differs if another program has changed our jumps since', async () => {
     const { backend, calls, race } = over('', withoutTable('nat'), saved(WANTED))
     await backend.load(RULES)
     await backend.compare()
@@ -359,7 +359,7 @@ describe('a repair', () => {
     assert.deepEqual(calls.slice(5), ['restore nat', 'list', 'restore nat'])
   })
 
-  test('packets of tables that it does not write are not counted again', async () => {
+  test('does not count packets of tables again that it does not write', async () => {
     const { backend } = over('', withoutTable('filter'), saved(WANTED))
     await backend.load(RULES)
     const before = (await backend.compare()).packets?.metadata_dropped
@@ -371,17 +371,17 @@ describe('a repair', () => {
   })
 })
 
-describe('the candidates', () => {
+describe('the candidates for a backend', () => {
   const nodeWith = (files: Record<string, string>): NodeFiles => ({
     exists: async (file) => file in files,
     read: async (file) => files[file] ?? '',
   })
   const names = async (setting: 'auto' | 'nft' | 'iptables', files: Record<string, string> = {}) => {
-    const exec: Exec = async () => assert.fail('nothing is run to find the candidates')
+    const exec: Exec = async () => assert.fail('no command is needed to find the candidates')
     return (await findBackends(exec, setting, nodeWith(files)).candidates()).map(({ name }) => name)
   }
 
-  test('are nft and then the variant of iptables in which the node’s other rules are', async () => {
+  test('are nft first and then the variant of iptables that has the node’s other rules', async () => {
     assert.deepEqual(await names('auto'), ['nft', 'iptables-nft', 'iptables-legacy'])
     const legacy = { '/proc/net/ip6_tables_names': 'filter\n' }
     assert.deepEqual(await names('auto', legacy), ['nft', 'iptables-legacy', 'iptables-nft'])
@@ -389,7 +389,7 @@ describe('the candidates', () => {
     assert.deepEqual(await names('nft', legacy), ['nft'])
   })
 
-  test('speak only the families that the kernel speaks', async () => {
+  test('use only the families that the kernel supports', async () => {
     for (const [files, families] of [
       [{}, ['iptables']],
       [{ '/proc/net/if_inet6': '' }, ['iptables', 'ip6tables']],
@@ -405,7 +405,7 @@ describe('the candidates', () => {
     }
   })
 
-  test('do not ask iptables-legacy what it has where it has nothing, since asking loads its tables', async () => {
+  test('do not call iptables-legacy if it has no tables, since that would load them', async () => {
     const exec: Exec = async () => assert.fail('asked')
     const legacy = findBackends(exec, 'auto', nodeWith({})).all.find(({ name }) => name === 'iptables-legacy')
     assert.equal(await legacy?.remove(), 'absent')

@@ -1,4 +1,4 @@
-/** Chains of iptables-nft read by name: how the list is asked for and understood. */
+/** Chains of iptables-nft that are read by name: how they are requested and parsed. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import fc from 'fast-check'
@@ -21,7 +21,7 @@ import { nodeExec, openNode, type TestNode } from './node.ts'
 const { hooks, own } = GUARD_PLACES
 const PLACES = [...hooks, ...own]
 
-test('all chains are asked for by one input, which ends each table it begins', () => {
+test('all chains are requested by one input, which ends each table that it begins', () => {
   const input = listInput(PLACES)
   for (const { chain } of PLACES) assert.ok(input.includes(`\n-v -S ${chain}\n`), chain)
   assert.equal(input.match(/^\*/gm)?.length, input.match(/^COMMIT$/gm)?.length)
@@ -29,7 +29,7 @@ test('all chains are asked for by one input, which ends each table it begins', (
   assert.equal(listInput([]), '')
 })
 
-test('a chain that is listed twice by name, in two tables, is identified by its place', () => {
+test('chains with the same name in two tables are identified by their order', () => {
   const places = [
     { table: 'mangle', chain: 'INPUT' },
     { table: 'filter', chain: 'INPUT' },
@@ -41,14 +41,14 @@ test('a chain that is listed twice by name, in two tables, is identified by its 
   assert.equal(first.get('filter INPUT'), '-j ACCEPT')
 })
 
-test('counters are taken out of a rule, but not what only reads like them in a comment', () => {
+test('counters are removed from a rule, but not a text like them in a comment', () => {
   const rule = '-m comment --comment "a -c 1 2 \\" -j POD2IAM-FORWARD" -c 7 420 -j DROP'
   const place = { table: 'filter', chain: 'POD2IAM-FORWARD' } as const
   const [listed] = parseListings(`-N POD2IAM-FORWARD\n-A POD2IAM-FORWARD ${rule}\n`, [place])
   assert.deepEqual(listed?.rules, [{ rule: rule.replace(' -c 7 420', ''), packets: 7 }])
 })
 
-test('no output, however odd, makes the reader throw, nor find a chain that was not asked for', () => {
+test('no output makes the reader throw or find a chain that was not requested', () => {
   const line = fc.oneof(
     fc.string(),
     fc.constantFrom('-P FORWARD ACCEPT', '-N POD2IAM-OTHER', '-A FORWARD -c 1', '-A', '-N', '-P INPUT'),
@@ -62,7 +62,7 @@ test('no output, however odd, makes the reader throw, nor find a chain that was 
   )
 })
 
-describe('chains of a node', needsNamespaces(), () => {
+describe('our chains on a node', needsNamespaces(), () => {
   let node: TestNode
   before(async () => {
     node = await openNode()
@@ -90,13 +90,13 @@ describe('chains of a node', needsNamespaces(), () => {
   }
   const iptables = (line: string) => node.must('node', ['iptables-nft', ...line.split(' ')])
 
-  test('are read on an empty node, which stays empty', async () => {
+  test('are found to be missing on an empty node, which stays empty', async () => {
     await node.must('node', ['nft', 'flush ruleset'])
     assert.equal(difference(wanted, await read()), 'is gone')
     assert.equal(await node.must('node', ['nft', 'list', 'ruleset']), '')
   })
 
-  test('that stand are read by one process, and are what iptables-save says of them', async () => {
+  test('are read by one process if they are in place, with the same result as from iptables-save', async () => {
     await load()
     await iptables('-A FORWARD -s 10.0.0.0/8 -m comment --comment kube -j ACCEPT')
     await iptables('-t nat -N KUBE-SERVICES')
@@ -112,7 +112,7 @@ describe('chains of a node', needsNamespaces(), () => {
     )
   })
 
-  test('of which some are gone: the rest is read in as many processes as tables lost something, and one', async () => {
+  test('are read, if some are missing, by one process and one more for each table that lacks some', async () => {
     await load()
     for (const line of ['-t mangle -F', '-t mangle -X', '-F POD2IAM-FORWARD', '-F POD2IAM-OUTPUT'])
       await iptables(line)
@@ -127,7 +127,7 @@ describe('chains of a node', needsNamespaces(), () => {
     assert.equal(difference(wanted, await read()), undefined)
   })
 
-  test('into which another put what iptables does not know are written again', async () => {
+  test('are written again if another program has added a rule that iptables does not understand', async () => {
     await load()
     await node.must('node', [
       'nft',

@@ -1,4 +1,4 @@
-/** What iptables-nft and nft's monitor do, as far as the guard can see: in memory, and with events that come late. */
+/** A model of iptables-nft and nft's monitor, as far as the guard sees them: in memory, with events that may be late. */
 import assert from 'node:assert/strict'
 import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts'
 import type { IptablesTable } from '../../node-guard/firewall/rules/iptables.ts'
@@ -8,16 +8,16 @@ type Chains = Map<string, string[]>
 
 export type IptablesModel = {
   readonly exec: Exec
-  /** Commands that were run, each with the tables that it wrote. */
+  /** The commands that were run, each with the tables that it wrote. */
   readonly calls: string[]
-  /** What the monitor tells and nobody has heard yet. */
+  /** Lines of the monitor that were not read yet. */
   readonly events: string[]
   readonly chain: (table: IptablesTable, name: string) => readonly string[] | undefined
-  /** As `iptables-restore` without `--noflush`: another's rules in the place of all that was in the table. */
+  /** As `iptables-restore` without `--noflush`: replaces all rules of the table by those of another program. */
   readonly replace: (table: IptablesTable, ...rules: readonly string[]) => void
 }
 
-/** @param before called before each command, for what others do meanwhile */
+/** @param before called before each command, to change rules as other programs do meanwhile */
 export function iptablesModel(before: () => void = () => {}): IptablesModel {
   let tables = new Map<IptablesTable, Chains>()
   const calls: string[] = []
@@ -26,14 +26,14 @@ export function iptablesModel(before: () => void = () => {}): IptablesModel {
 
   const commit = (table: IptablesTable, commands: readonly string[]): boolean => {
     const chains: Chains = new Map([...(tables.get(table) ?? [])].map(([name, rules]) => [name, [...rules]]))
-    const told: string[] = []
+    const reported: string[] = []
     for (const command of commands) {
       const event = change(chains, command)
       if (event === 'failed') return false
-      if (event !== undefined) told.push(event.replace('TABLE', `ip ${table}`))
+      if (event !== undefined) reported.push(event.replace('TABLE', `ip ${table}`))
     }
     tables = new Map([...tables, [table, chains]])
-    events.push(...told, `# new generation ${++generation} by process 1 (iptables-nft-re)`)
+    events.push(...reported, `# new generation ${++generation} by process 1 (iptables-nft-re)`)
     return true
   }
   const exec: Exec = async (program, given, { input = '' } = {}) => {
@@ -77,7 +77,7 @@ export function iptablesModel(before: () => void = () => {}): IptablesModel {
   }
 }
 
-/** A command line without prlimit before it. */
+/** A command line without a leading prlimit. */
 export function withoutBounds(command: string, args: readonly string[]): [string, readonly string[]] {
   return command === 'prlimit' ? [args[2] ?? '', args.slice(3)] : [command, args]
 }
@@ -85,8 +85,8 @@ export function withoutBounds(command: string, args: readonly string[]): [string
 type CountedRule = { readonly rule: string; readonly packets: number }
 
 /**
- * What iptables-nft-restore prints for `-v -S CHAIN`, line by line, until a chain is not there; built-in ones always are.
- * Where a rule's target stands, its counters stand before it.
+ * The output of iptables-nft-restore for `-v -S CHAIN`, line by line, until a chain does not exist; built-in ones always
+ * do. If a rule has a target, its counters are before it.
  */
 export function list(
   input: string,
@@ -112,7 +112,7 @@ export function list(
   return { code: 0, stdout: print(), stderr: '' }
 }
 
-/** Does what a line of iptables-restore says; what the monitor tells of it. */
+/** Executes a line of iptables-restore. Gives the line that the monitor reports. */
 function change(chains: Chains, command: string): string | undefined {
   const [, word = '', name = '', rest = ''] = /^(:|-\w )(\S+) ?(.*)$/.exec(command) ?? []
   const rules = chains.get(name) ?? []

@@ -1,4 +1,4 @@
-/** Repairs by iptables-nft while others go on changing tables, and the monitor tells of it late: mostly without a kernel. */
+/** Repairs by iptables-nft while other programs change tables and the monitor reports this late, mostly without a kernel. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
@@ -22,11 +22,11 @@ type Guarded = {
   readonly model: IptablesModel
   readonly backend: Backend
   readonly block: Block
-  /** Hears the oldest lines of the monitor; whether a check is due. */
+  /** Reads the oldest lines of the monitor. Gives whether a check is due. */
   readonly hear: (lines: number) => boolean
 }
 
-/** A block that stands, with all events heard; `meanwhile` is called before each command after that. */
+/** A block that is in place, with all events read; `meanwhile` is called before each command after that. */
 async function guarded(meanwhile: (node: Omit<Guarded, 'block'>) => void = () => {}): Promise<Guarded> {
   let standing = false
   const model = iptablesModel(() => {
@@ -57,7 +57,7 @@ async function guarded(meanwhile: (node: Omit<Guarded, 'block'>) => void = () =>
   return { ...node, block }
 }
 
-/** Ours is there, once, and first. */
+/** Asserts that our rules are complete and each of our jumps is there once and first. */
 function assertWhole({ chain }: IptablesModel): void {
   for (const { table, name, hook, rules } of WANTED) {
     assert.deepEqual(
@@ -70,7 +70,7 @@ function assertWhole({ chain }: IptablesModel): void {
   }
 }
 
-test('a table that the monitor says was deleted is written again without being read first, and it alone', async () => {
+test('only a table that the monitor reports as deleted is written again, without a reading before', async () => {
   const { model, block, hear } = await guarded()
   model.replace('mangle')
   assert.equal(hear(Number.POSITIVE_INFINITY), true)
@@ -80,7 +80,7 @@ test('a table that the monitor says was deleted is written again without being r
   assert.deepEqual([block.state().verified, block.state().repairs.event], [true, 1])
 })
 
-test('nothing is begun before the monitor has reported a whole transaction', async () => {
+test('no check starts before the monitor has reported a complete transaction', async () => {
   const { model, backend, hear } = await guarded()
   model.replace('filter', ACCEPT)
   for (const lines = model.events.length; model.events.length > 1; ) {
@@ -91,17 +91,17 @@ test('nothing is begun before the monitor has reported a whole transaction', asy
   assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
-test('a restore of a saved ruleset that has our chains in it is no loss, but is looked at', async () => {
+test('a restore of a saved ruleset with our chains causes a check, but does not count as a loss', async () => {
   const { model, backend, hear } = await guarded()
   model.replace('mangle', ':POD2IAM-POSTROUTING - [0:0]', '-I POSTROUTING 1 -j POD2IAM-POSTROUTING')
   assert.equal(hear(Number.POSITIVE_INFINITY), true)
   assert.equal(backend.reportedChange?.(), undefined)
 })
 
-test('a report that comes late, of what was repaired already, leaves no rule twice', async () => {
+test('a late report of a change that was repaired already duplicates no rule', async () => {
   const { model, block, hear } = await guarded()
   model.replace('mangle')
-  // Found by reading, before the monitor told.
+  // The change is found by a reading, before the monitor reports it.
   await block.check('poll')
   const [foreign, own] = [model.events.findIndex((line) => line.startsWith('# new')) + 1, model.events.length]
   assert.ok(foreign < own)
@@ -111,7 +111,7 @@ test('a report that comes late, of what was repaired already, leaves no rule twi
   assert.equal(block.state().verified, true)
 })
 
-test('a report that is heard to the end, with our own repair, is no reason for another one', async () => {
+test('a complete report of a change and of our own repair causes no other repair', async () => {
   const { model, backend, block, hear } = await guarded()
   model.replace('mangle')
   await block.check('poll')
@@ -119,7 +119,7 @@ test('a report that is heard to the end, with our own repair, is no reason for a
   assert.equal(backend.reportedChange?.(), undefined)
 })
 
-test('what was read since it was heard of is not said again by another’s next transaction', async () => {
+test('a loss that a later reading has covered is not reported again with another program’s next transaction', async () => {
   const { model, backend, hear } = await guarded()
   model.replace('mangle')
   hear(Number.POSITIVE_INFINITY)
@@ -129,7 +129,7 @@ test('what was read since it was heard of is not said again by another’s next 
   assert.equal(backend.reportedChange?.(), undefined)
 })
 
-test('packets counted in a table that stood are counted on, once, when another one is written unread', async () => {
+test('counts of an intact table continue, without duplicates, when another table is written without a reading', async () => {
   const model = iptablesModel()
   let packets = 0
   const backend = iptablesBackend({
@@ -160,7 +160,7 @@ test('packets counted in a table that stood are counted on, once, when another o
   assert.equal(await refused(), first)
 })
 
-test('whoever replaces tables whenever they like, and however late we hear: we take nothing away, and all is back', async () => {
+test('whenever tables are replaced and however late this is reported, no intact rules are removed and all are restored', async () => {
   type Step = { readonly replaces: 'mangle' | 'filter' | 'nat' | undefined; readonly hears: number }
   const step: fc.Arbitrary<Step> = fc.record({
     replaces: fc.constantFrom('mangle', 'filter', 'nat', undefined),
@@ -170,7 +170,7 @@ test('whoever replaces tables whenever they like, and however late we hear: we t
     fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
       const left = [...steps]
       let due = false
-      /** Tables in which ours was whole before the command that is running. */
+      /** Chains of ours that were complete before the current command. */
       let whole = new Set<string>()
       const wholeNow = ({ chain }: IptablesModel) =>
         new Set(
@@ -181,7 +181,7 @@ test('whoever replaces tables whenever they like, and however late we hear: we t
           ).map(({ table, name }) => `${table} ${name}`),
         )
       const { model, block, hear } = await guarded(({ model, hear }) => {
-        for (const chain of whole) assert.ok(wholeNow(model).has(chain), `${chain} was taken away by us`)
+        for (const chain of whole) assert.ok(wholeNow(model).has(chain), `${chain} was removed by the guard`)
         const next = left.shift()
         if (next?.replaces !== undefined)
           model.replace(next.replaces, ...(next.replaces === 'filter' ? [ACCEPT] : []))
@@ -190,7 +190,7 @@ test('whoever replaces tables whenever they like, and however late we hear: we t
       })
       await block.check('poll')
       for (let round = 0; left.length > 0 || model.events.length > 0 || due; round++) {
-        assert.ok(round < 50, 'it does not come to rest')
+        assert.ok(round < 50, 'repairs do not end')
         due = false
         hear(Number.POSITIVE_INFINITY)
         await block.check('event')
@@ -202,7 +202,7 @@ test('whoever replaces tables whenever they like, and however late we hear: we t
   )
 })
 
-test('the real monitor reports a real restore in these lines', needsNamespaces(), async () => {
+test('the real monitor reports a real restore in the expected lines', needsNamespaces(), async () => {
   const node = await openNode()
   try {
     const calls: string[] = []
@@ -221,21 +221,21 @@ test('the real monitor reports a real restore in these lines', needsNamespaces()
         watched.matches(line)
       }
     })
-    await until('the monitor is there', async () => {
+    await until('the monitor listens', async () => {
       await node.must('node', ['nft', 'add table ip test_heard; delete table ip test_heard'])
       return heard.length > 0
     })
     assert.equal(await backend.load(RULES), undefined)
     assert.deepEqual((await backend.compare()).differs, undefined)
-    // The monitor has come to our own load by then.
+    // By then the monitor has reported our own load.
     const before = heard.length
     await node.must('node', ['nft', 'add table ip test_after'])
-    await until('all is heard', async () => heard.length > before && heard.at(-1) === '# new generation')
+    await until('all is reported', async () => heard.length > before && heard.at(-1) === '# new generation')
     assert.equal(backend.reportedChange?.(), undefined)
     const restored =
       '*mangle\n:POSTROUTING ACCEPT\nCOMMIT\n*filter\n:FORWARD ACCEPT\n-A FORWARD -j ACCEPT\nCOMMIT\n'
     await node.must('node', ['ip6tables-nft-restore'], restored)
-    await until('it is heard to its end', () => {
+    await until('its end is reported', () => {
       const deleted = heard.indexOf('delete table ip6 filter')
       return deleted >= 0 && heard.slice(deleted).some((line) => line.startsWith('# new generation'))
     })

@@ -17,12 +17,12 @@ for (const kind of ['routed', 'bridge0', 'bridge1'] as const satisfies NodeKind[
       })
       after(() => node?.close())
 
-      test('do what the nft ruleset does, also behind another’s ACCEPT and DNAT, and are gone without a trace when removed', async () => {
+      test('have the same effect as the nft ruleset, also with another program’s ACCEPT and DNAT, and leave nothing when removed', async () => {
         const backend = backendOn(node, variant)
         assert.equal(await backend.load(RULES), undefined)
         assert.deepEqual((await backend.compare()).differs, undefined)
         assert.deepEqual(await probe(node), AS_DESIGNED_BY_IPTABLES)
-        // With br_netfilter a reset leaves with the address that DNAT gave: refused, but not at once.
+        // With br_netfilter a reset has the address that DNAT gave, so the connection is refused, but not at once.
         const expected =
           kind === 'bridge1'
             ? {

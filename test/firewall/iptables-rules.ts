@@ -14,12 +14,12 @@ export const VARIANTS = ['nft', 'legacy'] as const satisfies Variant[]
 export const FAMILIES = [4, 6] as const satisfies Family[]
 
 const [BROKER4, BROKER6] = BROKER_ADDRESSES
-/** Another's DNAT leads from the node's own address to the broker. */
+/** The port of another program's DNAT from the node's own address to the broker. */
 const LED_PORT = 5302
-/** Another's DNAT, which came before ours, takes what is sent to the broker or to a metadata address. */
+/** The port of another program's earlier DNAT, which takes packets to the broker or to a metadata address. */
 const TAKEN_PORT = 8083
 
-/** Another does not want this port tracked: no NAT, and nothing known of its original destination. */
+/** A port that another program excludes from connection tracking: it has no NAT and no known original destination. */
 const UNTRACKED_PORT = 8084
 
 const DNAT_TABLE = `table inet test_dnat {
@@ -45,7 +45,7 @@ export function backendOn(node: TestNode, variant: Variant): Backend {
   return iptablesBackend({ exec: nodeExec(node), variant, families: async () => FAMILIES })
 }
 
-/** A rule without its address: the same thing is said of each. */
+/** A rule without its address, since the rules for all addresses are the same. */
 const shapeOf = ({ rule, counter = '' }: Rule) =>
   `${rule.replace(/(-s|-d|--ctorigdst|--to-destination) \S+/g, '$1 …')} ${counter}`.trim()
 
@@ -64,7 +64,7 @@ export function* withoutEach(chains: readonly Chain[]): Generator<{ what: string
   }
 }
 
-/** Puts just these chains in place of what is there of ours. */
+/** Replaces all our chains by these. */
 export async function loadChains(
   exec: Exec,
   prefix: string,
@@ -79,10 +79,10 @@ export async function loadChains(
   return result.ok ? undefined : result.detail
 }
 
-/** Once per node, after `prepare`. */
+/** Prepares the probes once per node, after `prepare`. */
 export const prepareDnat = (node: TestNode) => node.must('node', ['nft', '-f', '-'], DNAT_TABLE)
 
-/** What tries iptables' own weak places. */
+/** Probes the weaknesses that only iptables has. */
 export async function probeWeak(node: TestNode, variant: Variant): Promise<Outcomes> {
   const tcp = (host: string, port: number) => async () =>
     (await (await node.agent('pod1')).tcp({ host, port, fence: fenceOf(host) })).outcome
@@ -137,7 +137,7 @@ export async function probeWeak(node: TestNode, variant: Variant): Promise<Outco
   return { ...first, ...second }
 }
 
-/** What {@link probeWeak} says when the rules are as they should be. */
+/** The outcomes of {@link probeWeak} when the rules are as they should be. */
 export const WEAK_AS_DESIGNED: Outcomes = {
   'pod → broker, taken by an earlier DNAT, IPv4': 'ECONNREFUSED',
   'pod → broker, taken by an earlier DNAT, IPv6': 'ECONNREFUSED',

@@ -1,4 +1,4 @@
-/** The guard on the networks of the CNIs in use, each laid out in the sandbox: `test/sandbox/node/layouts.ts`. */
+/** The guard with the networks of common CNIs, built in the sandbox by `test/sandbox/node/layouts.ts`. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, BROKER_PORT, METADATA_ADDRESSES } from '../../common/addresses.ts'
@@ -20,10 +20,10 @@ import { ADMIN_AND_RAW, NET_ADMIN_ONLY, startGuard } from './guard-process.ts'
 import { fenceOf, MAIN, type NetworkName, openNode, type TestNode } from './node.ts'
 
 const FAMILIES = ['IPv4', 'IPv6'] as const
-/** So long that only events can repair within a test. */
+/** A long interval, so that only events can cause a repair within a test. */
 const FLAGS = ['--poll-interval=5m', '--dataplane=netfilter']
 const POD2 = ['10.244.1.12', 'fd00:244::12'] as const
-/** Hosts of the wire of the node's second interface, by sources of that wire and by one that is answered elsewhere. */
+/** Sources of hosts on the wire of the node's second interface: one of that wire, and one that is answered through another. */
 const OUTSIDE = {
   'of that wire': ['10.9.0.2', 'fd00:9::2'],
   'of another': ['10.0.0.77', 'fd00:10::77'],
@@ -34,7 +34,7 @@ type Outcomes = Record<string, string>
 const layouts = Object.entries(LAYOUTS) as [LayoutName, Layout][]
 const missing = namespaceSupport().kind === 'none' ? [] : await missingKinds()
 
-// Two at a time: each waits for the kernel and for its guard most of the time.
+// Two run at a time, since each waits for the kernel and its guard most of the time.
 describe('the guard', { concurrency: 2 }, () => {
   for (const [name, layout] of layouts) describeLayout(name, layout)
 })
@@ -54,9 +54,9 @@ function describeLayout(name: LayoutName, layout: Layout): void {
     after(() => node?.close())
 
     let sent = 0
-    /** A datagram to the broker's address, then others from a pod that must arrive: by then it has arrived, or never will. */
+    /** Sends a datagram to the broker's address, then others from a pod that must arrive: by then it has arrived, or never will. */
     async function reaches(network: NetworkName, from: string, family: number): Promise<string> {
-      // Where pods are shut out as well, the node itself says when it is over.
+      // If pods are shut out, too, the node itself sends the datagram that must arrive.
       const [sender, friend, host] = await Promise.all([
         node.agent(network),
         node.agent(layout.shutsPodsOut ? 'node' : 'pod1'),
@@ -72,7 +72,7 @@ function describeLayout(name: LayoutName, layout: Layout): void {
       return (await host.received({})).includes(payload) ? 'arrived' : 'dropped'
     }
 
-    /** What others than this node's pods send to the broker. */
+    /** Probes of packets to the broker that do not come from this node's pods. */
     async function intrusions(): Promise<Outcomes> {
       const outcomes: Outcomes = {}
       for (const [index, family] of FAMILIES.entries()) {
@@ -87,13 +87,13 @@ function describeLayout(name: LayoutName, layout: Layout): void {
       return outcomes
     }
 
-    /** Sources that are not pod1's: of another pod, where the node can tell, and of nobody. */
+    /** Sources that are not pod1's: that of another pod, if the node can distinguish it, and that of no pod. */
     const borrowed = (family: number) => ({
       ...(layout.borrowsSources ? {} : { pod2: POD2[family] }),
       nobody: OUTSIDE['of another'][family],
     })
 
-    async function impostures(index: number): Promise<Outcomes> {
+    async function spoofed(index: number): Promise<Outcomes> {
       const outcomes: Outcomes = {}
       for (const [who, source] of Object.entries(borrowed(index))) {
         const address = `${source}/${index === 0 ? 32 : 128}`
@@ -114,7 +114,7 @@ function describeLayout(name: LayoutName, layout: Layout): void {
           outcomes[`${network} → metadata, ${family}`] = await tcp(network, metadata, 80)
           outcomes[`${network} → broker, ${family}`] = await tcp(network, broker, BROKER_PORT)
         }
-        Object.assign(outcomes, await impostures(index))
+        Object.assign(outcomes, await spoofed(index))
       }
       for (const [what, host] of Object.entries(layout.refused ?? {}))
         outcomes[`pod1 → ${what}`] = await tcp('pod1', host, 80)
@@ -156,9 +156,9 @@ function describeLayout(name: LayoutName, layout: Layout): void {
       return (await Promise.all(rules)).join('')
     }
 
-    // Once its tables are there the guard takes iptables-legacy: last.
+    // iptables-legacy is last, because the guard chooses it once its tables exist.
     for (const backend of ['nft', 'iptables-nft', ...(layout.policyRouting ? ['iptables-legacy'] : [])])
-      test(`by ${backend}: pods are refused and reach the broker, nobody else does, the host is untouched`, async (t) => {
+      test(`refuses pods by ${backend} and lets only them and the host reach the broker`, async (t) => {
         for (const kind of lacking)
           t.diagnostic(`this kernel has no ${kind} devices; in their place: ${STAND_INS[kind]}`)
         if (backend === 'iptables-legacy') await node.must('node', ['iptables-legacy', '-t', 'nat', '-L'])
@@ -179,7 +179,7 @@ function describeLayout(name: LayoutName, layout: Layout): void {
           await guard.end('SIGTERM')
         }
         if (backend === 'nft') {
-          // Each of these is a way in that the rules close.
+          // Without the rules each of these arrives.
           await node.must('node', ['nft', `delete table ${GUARD_TABLE}`])
           const open = Object.entries(await intrusions()).filter(([, outcome]) => outcome !== 'arrived')
           assert.deepEqual(open, [])
@@ -190,7 +190,7 @@ function describeLayout(name: LayoutName, layout: Layout): void {
   })
 }
 
-/** What this kernel lacks, tried in a namespace of its own. */
+/** The kinds of devices that this kernel lacks, tested in a namespace of its own. */
 async function missingKinds(): Promise<readonly Kind[]> {
   const node = await openNode()
   const kinds = Object.entries(HAS) as [Kind, string][]

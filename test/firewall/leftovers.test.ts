@@ -1,4 +1,4 @@
-/** What is a leftover of kube2iam or kiam, and what is a living program's, ours first of all. */
+/** Which rules are leftovers of kube2iam or kiam, and which belong to running programs, above all pod2iam. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createCanaries } from '../../node-guard/firewall/iptables/canaries.ts'
@@ -11,7 +11,7 @@ import { redirectChain } from '../../node-guard/firewall/rules/pod-iptables.ts'
 const METADATA = ['169.254.169.254', 'fd00:ec2::254', '100.100.100.200']
 const found = (rule: string, command = 'iptables-nft') => findLeftovers([{ command, rule }], METADATA)
 
-test('nothing of ours is a leftover: chains of the guard and of the gate, jumps, canaries, of either family', () => {
+test('no rule of ours is a leftover: chains of the guard and the gate, jumps and canaries in both families', () => {
   const broker = ['169.254.170.24', 'fd00:70d2:1a::24']
   const lines = ([4, 6] as const).flatMap((family) => {
     const guard = iptablesRules({ metadata: METADATA, broker, uplinks: ['eth0'] }, family)
@@ -39,59 +39,59 @@ test('nothing of ours is a leftover: chains of the guard and of the gate, jumps,
 
 const TO = '-d 169.254.169.254/32'
 const OTHERS: Record<string, string> = {
-  'DNAT to the very address': `-A PREROUTING ${TO} -j DNAT --to-destination 169.254.169.254`,
-  'DNAT to the very address and port': `-A PREROUTING ${TO} -p tcp -m tcp --dport 80 -j DNAT --to-destination 169.254.169.254:80`,
-  'the same by IPv6':
+  'a DNAT to the same address': `-A PREROUTING ${TO} -j DNAT --to-destination 169.254.169.254`,
+  'a DNAT to the same address and port': `-A PREROUTING ${TO} -p tcp -m tcp --dport 80 -j DNAT --to-destination 169.254.169.254:80`,
+  'a DNAT to the same address and port by IPv6':
     '-A PREROUTING -d fd00:ec2::254/128 -p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00:ec2::254]:80',
-  'a rule that says it is ours': `-A OUTPUT ${TO} -p tcp -m comment --comment "POD2IAM-BOOT: until the guard runs" -j REDIRECT --to-ports 1`,
+  'a rule with our comment': `-A OUTPUT ${TO} -p tcp -m comment --comment "POD2IAM-BOOT: until the guard runs" -j REDIRECT --to-ports 1`,
   'a Service of kube-proxy by its externalIPs':
     '-A KUBE-SERVICES -d fd00:ec2::254/128 -p tcp -m comment --comment "default/x external IP" -m tcp --dport 80 -j KUBE-EXT-X',
   'an endpoint of kube-proxy':
     '-A KUBE-SEP-X -p tcp -m comment --comment "169.254.169.254/x" -m tcp -j DNAT --to-destination 10.244.1.7:80',
   'a hostPort with that hostIP': `-A CNI-DN-0123456789abcdef01234 ${TO} -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.244.1.7:80`,
-  'Cilium’s hostPort': `-A CILIUM_PRE_nat ${TO} -p tcp -j REDIRECT --to-ports 4000`,
-  'Calico’s': `-A cali-fip-dnat ${TO} -j DNAT --to-destination 10.244.1.7`,
-  'Istio’s': `-A ISTIO_OUTPUT ${TO} -p tcp -j REDIRECT --to-ports 15001`,
-  'Istio’s, all but that address': `-A OUTPUT ! ${TO} -p tcp -j REDIRECT --to-ports 15001`,
-  'Linkerd’s': `-A PROXY_INIT_OUTPUT ${TO} -p tcp -j REDIRECT --to-ports 4140`,
-  'NodeLocal DNSCache':
+  'a hostPort of Cilium': `-A CILIUM_PRE_nat ${TO} -p tcp -j REDIRECT --to-ports 4000`,
+  'a rule of Calico': `-A cali-fip-dnat ${TO} -j DNAT --to-destination 10.244.1.7`,
+  'a rule of Istio': `-A ISTIO_OUTPUT ${TO} -p tcp -j REDIRECT --to-ports 15001`,
+  'a rule of Istio for all addresses but that one': `-A OUTPUT ! ${TO} -p tcp -j REDIRECT --to-ports 15001`,
+  'a rule of Linkerd': `-A PROXY_INIT_OUTPUT ${TO} -p tcp -j REDIRECT --to-ports 4140`,
+  'a rule of NodeLocal DNSCache':
     '-A PREROUTING -d 169.254.20.10/32 -p udp -m udp --dport 53 -m comment --comment "NodeLocal DNS Cache: not 169.254.169.254" -j DNAT --to-destination 10.96.0.10',
-  'Docker’s': `-A DOCKER ${TO} -p tcp -m tcp --dport 80 -j DNAT --to-destination 172.17.0.2:80`,
-  'a comment that reads like an option':
+  'a rule of Docker': `-A DOCKER ${TO} -p tcp -m tcp --dport 80 -j DNAT --to-destination 172.17.0.2:80`,
+  'a rule with a comment like an option':
     '-A PREROUTING -d 10.96.0.1/32 -m comment --comment -d -m tcp -p tcp -j DNAT --to-destination 10.0.0.1',
-  'a comment that reads like a rule': `-A PREROUTING -m comment --comment "-A PREROUTING ${TO}" -j DNAT --to-destination 10.0.0.1`,
-  'a comment that reads like a target': `-A PREROUTING ${TO} -m comment --comment -j -m comment --comment DNAT -j ACCEPT`,
-  'no rule at all': `:PREROUTING ${TO} -j DNAT`,
+  'a rule with a comment like a rule': `-A PREROUTING -m comment --comment "-A PREROUTING ${TO}" -j DNAT --to-destination 10.0.0.1`,
+  'a rule with a comment like a target': `-A PREROUTING ${TO} -m comment --comment -j -m comment --comment DNAT -j ACCEPT`,
+  'a line that is not a rule': `:PREROUTING ${TO} -j DNAT`,
   'an option without its argument': '-A PREROUTING -j DNAT -d',
 }
 for (const [what, rule] of Object.entries(OTHERS))
-  test(`no leftover: ${what}`, () => assert.deepEqual(found(rule), []))
+  test(`${what} is not a leftover`, () => assert.deepEqual(found(rule), []))
 
 const LEFT: Record<string, [rule: string, kind: string]> = {
-  'DNAT to the same address at another port': [
+  'a DNAT to the same address at another port': [
     `-A PREROUTING ${TO} -p tcp -m tcp --dport 80 -j DNAT --to-destination 169.254.169.254:8181`,
     'kube2iam-or-kiam',
   ],
-  'a comment that only mentions us': [
+  'a rule whose comment only mentions pod2iam': [
     `-A PREROUTING ${TO} -p tcp -m tcp --dport 80 -m comment --comment "kube2iam, until pod2iam has POD2IAM-PIN" -j DNAT --to-destination 10.0.0.10:8181`,
     'kube2iam-or-kiam',
   ],
-  'a comment that reads like kiam’s exception': [
+  'a rule with a comment like kiam’s exception': [
     `-A PREROUTING ${TO} -i eni+ -p tcp -m tcp --dport 80 -m comment --comment ! -i eth0 -j DNAT --to-destination 10.0.0.10:8181`,
     'kube2iam-or-kiam',
   ],
-  'a comment that reads like a negation': [
+  'a rule with a comment like a negation': [
     `-A PREROUTING -m comment --comment ! ${TO} -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181`,
     'kube2iam-or-kiam',
   ],
-  'all ports but that of the service': [
+  'a rule for all ports but that of the service': [
     `-A PREROUTING ${TO} -p tcp -m tcp ! --dport 80 -j DNAT --to-destination 10.0.0.10:8181`,
     'metadata-dnat',
   ],
-  'what the node itself sends': [
+  'a rule for packets of the node itself': [
     `-A OUTPUT ${TO} -p tcp -j DNAT --to-destination 127.0.0.1:8181`,
     'metadata-dnat',
   ],
 }
 for (const [what, [rule, kind]] of Object.entries(LEFT))
-  test(`a leftover all the same: ${what}`, () => assert.equal(found(rule)[0]?.kind, kind))
+  test(`${what} is a leftover`, () => assert.equal(found(rule)[0]?.kind, kind))

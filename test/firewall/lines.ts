@@ -1,4 +1,4 @@
-/** Each line of a ruleset that is not empty or a comment, with the ruleset that lacks it. */
+/** Each line of a ruleset that is not empty or a comment, with the ruleset without it. */
 export function* without(ruleset: string): Generator<{ line: string; number: number; rest: string }> {
   const lines = ruleset.split('\n')
   for (const [index, line] of lines.entries()) {
@@ -7,5 +7,5 @@ export function* without(ruleset: string): Generator<{ line: string; number: num
   }
 }
 
-/** How nft says that a line is missing: the grammar, or something that is referred to. */
+/** Errors of nft when a line is missing: a syntax error, or a reference to something that does not exist. */
 export const MISSED = /syntax error|No such file or directory/

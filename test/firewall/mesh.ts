@@ -1,11 +1,11 @@
-/** A mesh's own redirect in a pod, as its init container or CNI plugin makes it. */
+/** A mesh's own redirect in a pod, as its init container or CNI plugin creates it. */
 import type { Variant } from '../../node-guard/firewall/rules/iptables.ts'
 import type { TestNode } from './node.ts'
 
 export const MESH_PORT = 15001
 
-/** Istio sends TCP alone through its chain, Linkerd all; both spare their proxy's user and lo, and append their jump. */
-export const MESHES = {
+/** Istio sends only TCP through its chain, Linkerd everything. Both exclude their proxy's user and lo, and append their jump. */
+const MESHES = {
   istio: [
     ['-N', 'ISTIO_OUTPUT'],
     ['-A', 'ISTIO_OUTPUT', '-m', 'owner', '--uid-owner', '1337', '-j', 'RETURN'],
@@ -23,9 +23,9 @@ export const MESHES = {
 } as const
 export type Mesh = keyof typeof MESHES
 
-/** Puts a mesh's rules for both families into pod1. */
+/** Adds a mesh's rules for both families in pod1. */
 export async function addMesh(node: TestNode, mesh: Mesh, variant: Variant): Promise<void> {
-  // In a user namespace of ours the proxies' users do not exist.
+  // The users of the proxies do not exist in our user namespace.
   const skipsOwner = node.machine.kind === 'userns'
   for (const family of ['iptables', 'ip6tables'])
     for (const rule of MESHES[mesh].filter(
@@ -34,7 +34,7 @@ export async function addMesh(node: TestNode, mesh: Mesh, variant: Variant): Pro
       await node.must('pod1', [`${family}-${variant}`, '-w', '-t', 'nat', ...rule])
 }
 
-/** Makes pod1 forget every rule of every kind. */
+/** Removes all rules of every kind in pod1. */
 export async function flushPod(node: TestNode): Promise<void> {
   await node.must('pod1', ['nft', 'flush ruleset'])
   for (const family of ['iptables', 'ip6tables'])

@@ -1,4 +1,4 @@
-/** What the guard takes from the kernel's notifications of changes in nf_tables. */
+/** What the guard concludes from the kernel's notifications of changes in nf_tables. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Backend } from '../../node-guard/firewall/backend/backend.ts'
@@ -36,7 +36,7 @@ async function monitored(): Promise<{
   return { backend, hear: (...lines) => lines.map((line) => watched?.matches(line) ?? false) }
 }
 
-test('a flush that the monitor reported to its end needs no reading to be known', async () => {
+test('a completely reported flush is known without a reading', async () => {
   const { backend, hear } = await monitored()
   hear(...FLUSH)
   assert.equal(backend.reportedChange?.(), undefined)
@@ -44,7 +44,7 @@ test('a flush that the monitor reported to its end needs no reading to be known'
   assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
-test('our own load, and our replacement, which deletes the table and adds it again, are no loss, wherever their lines are cut', async () => {
+test('our own load and our replacement of the table do not count as a loss, at any point of their report', async () => {
   const { backend, hear } = await monitored()
   for (const line of [...OUR_LOAD, end(3), ...OUR_REPLACEMENT, end(4)]) {
     hear(line)
@@ -52,7 +52,7 @@ test('our own load, and our replacement, which deletes the table and adds it aga
   }
 })
 
-test('what changes a part of the table is written over before it is read', async () => {
+test('a change of a part of the table is overwritten before it is read', async () => {
   for (const line of [
     'delete rule inet pod2iam_guard forward',
     'add rule inet pod2iam_guard forward',
@@ -66,7 +66,7 @@ test('what changes a part of the table is written over before it is read', async
   }
 })
 
-test('what is loaded again is there, until the monitor reports the next flush', async () => {
+test('a table that is loaded again counts as in place until the monitor reports the next flush', async () => {
   const { backend, hear } = await monitored()
   hear(...FLUSH, end(2))
   await backend.load(RULES)
@@ -75,7 +75,7 @@ test('what is loaded again is there, until the monitor reports the next flush', 
   assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
-test('a flush during a load is not forgotten with it', async () => {
+test('a flush that is reported during a load still counts after it', async () => {
   let hearFlush = () => {}
   const backend = nftBackend(async (...call) => {
     hearFlush()
@@ -89,7 +89,7 @@ test('a flush during a load is not forgotten with it', async () => {
   assert.equal(backend.reportedChange?.(), 'is gone')
 })
 
-test('what happens to other tables is not about us', async () => {
+test('a change of other tables is ignored', async () => {
   const { backend, hear } = await monitored()
   const others = ['delete table inet other', 'add table inet pod2iam_owned', 'delete table ip filter', end(2)]
   assert.deepEqual(
@@ -99,7 +99,7 @@ test('what happens to other tables is not about us', async () => {
   assert.equal(backend.reportedChange?.(), undefined)
 })
 
-test('what is heard to be lost is written again at once, also while something else is being read', async () => {
+test('a table that is reported as lost is written again at once, also during a reading', async () => {
   const calls: string[] = []
   let answerReading = () => {}
   const backend = nftBackend(async (_command, args) => {

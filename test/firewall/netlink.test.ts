@@ -13,7 +13,7 @@ const TABLES = ['inet test_ours', 'ip filter']
 const SOCAT: Exec = async () => ({ code: 0, stdout: '', stderr: '' })
 const everything = { tables: TABLES, matches: () => true }
 
-describe('what the kernel sends', needsNamespaces(), () => {
+describe('a notification of the kernel', needsNamespaces(), () => {
   let node: TestNode
   let bytes = Buffer.alloc(0)
   let stop = () => {}
@@ -35,17 +35,17 @@ describe('what the kernel sends', needsNamespaces(), () => {
     return node?.close()
   })
 
-  /** All lines of what these commands caused, up to a table of their own. */
+  /** All lines that these commands cause, up to those of a table which marks the end. */
   async function linesOf(...commands: readonly (readonly string[])[]): Promise<readonly string[]> {
     bytes = Buffer.alloc(0)
     for (const command of commands) await node.must('node', command)
     await node.must('node', ['nft', 'add table ip filter; delete table ip filter'])
-    await until('all is heard', () => netlinkLines(TABLES)(bytes).at(-2) === 'delete table ip filter')
+    await until('all is reported', () => netlinkLines(TABLES)(bytes).at(-2) === 'delete table ip filter')
     return netlinkLines(TABLES)(bytes)
   }
   const END = ['add table ip filter', 'delete table ip filter', '# new generation']
 
-  test('is named by table, chain and set, in the order of its transactions', async () => {
+  test('names the table, chain or set, in the order of the transactions', async () => {
     const lines = await linesOf(
       ['nft', 'add table inet test_ours; add chain inet test_ours f; add counter inet test_ours c'],
       ['nft', 'add rule inet test_ours f drop; add set inet test_ours s { type ipv4_addr; }'],
@@ -74,12 +74,12 @@ describe('what the kernel sends', needsNamespaces(), () => {
     ])
   })
 
-  test('of other tables, no more is said than that a transaction ended', async () => {
+  test('about other tables gives only the end of the transaction', async () => {
     const lines = await linesOf(['nft', 'add table inet test_other; add chain inet test_other f'])
     assert.deepEqual(lines, ['# new generation', ...END])
   })
 
-  test('of iptables-nft, tables and built-in chains are named as nft names them', async () => {
+  test('about iptables-nft names tables and built-in chains as nft does', async () => {
     const lines = await linesOf(
       ['iptables-nft', '-A', 'FORWARD', '-j', 'ACCEPT'],
       ['nft', 'delete table ip filter'],
@@ -88,7 +88,7 @@ describe('what the kernel sends', needsNamespaces(), () => {
     assert.equal(lines.filter((line) => line === 'delete table ip filter').length, 2)
   })
 
-  test('means the same wherever the stream is cut', async () => {
+  test('gives the same lines wherever the stream is split', async () => {
     const whole = await linesOf(
       ['nft', 'add table inet test_ours; add chain inet test_ours f; add rule inet test_ours f drop'],
       ['nft', 'delete table inet test_ours'],
@@ -108,7 +108,7 @@ describe('what the kernel sends', needsNamespaces(), () => {
   })
 })
 
-test('what is no netlink message ends the run, and no bytes make it loop or read beyond them', () => {
+test('bytes that are no netlink message throw an error, and no bytes cause a loop or a read beyond them', () => {
   assert.throws(() => netlinkLines(TABLES)(Buffer.alloc(64)), /no netlink message/)
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (noise) => {
@@ -125,7 +125,7 @@ for (const [what, code, stderr] of [
   ['without socat', 'missing', 'spawn socat ENOENT'],
   ['with a socat that lacks a library', 127, 'socat: error while loading shared libraries: libwrap.so.0'],
 ] as const)
-  test(`${what}, nft monitor is listened to, within a bound of memory, and that is said`, async () => {
+  test(`${what}, nft monitor is used with a memory limit, and the limitation is reported`, async () => {
     const broken: Exec = async () => ({ code, stdout: '', stderr })
     const { command, args, limited } = await ruleEvents(broken, everything)
     assert.deepEqual([command, ...args], ['prlimit', '--as=50331648', '--', 'nft', 'monitor'])

@@ -1,4 +1,4 @@
-/** A table as commands that cost nothing on a crowded node. */
+/** A table as commands whose costs do not grow with the rules of others on the node. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { tableCommands } from '../../node-guard/firewall/nft/commands.ts'
@@ -7,7 +7,7 @@ import { RULES } from './battery.ts'
 
 const table = (...lines: readonly string[]) => ['table inet t {', ...lines, '}', ''].join('\n')
 
-test('a table, its counters and its chains become commands, a chain with all its rules', () => {
+test('a table, its counters and its chains become commands, each chain with all its rules', () => {
   const { commands, shape } = tableCommands(
     table(
       'counter c { }',
@@ -27,7 +27,7 @@ test('a table, its counters and its chains become commands, a chain with all its
   assert.deepEqual(shape, { chains: { f: 1 }, sets: [] })
 })
 
-test('a rule for each element of the sets that it names, and one condition for each that is excluded', () => {
+test('a rule with sets becomes one rule for each element, and one condition for each excluded element', () => {
   const { commands, shape } = tableCommands(
     table(
       'set a { type ipv4_addr; elements = { 10.0.0.1, 10.0.0.2 } }',
@@ -55,19 +55,19 @@ test('a rule for each element of the sets that it names, and one condition for e
   assert.deepEqual(shape, { chains: { f: 6 }, sets: ['seen'] })
 })
 
-test('what nft would read all tables of the node for is in none of the guard’s rulesets', () => {
+test('none of the guard’s rulesets needs nft to read all tables of the node', () => {
   for (const ruleset of [guardRuleset(RULES), auditRuleset(RULES), ownedRuleset(RULES)]) {
     const { commands } = tableCommands(ruleset)
     for (const line of commands.split('\n'))
       assert.match(line, /^(?:add (?:table|counter|set|chain)|flush table) /)
     assert.doesNotMatch(commands, /elements|^table/m)
   }
-  // Of named sets, audit mode alone cannot do without: they crash an older nft of the node.
+  // Only audit mode needs named sets, which crash an older nft of the node.
   assert.doesNotMatch(tableCommands(guardRuleset(RULES)).commands, /add set|@/)
   assert.doesNotMatch(tableCommands(ownedRuleset(RULES)).commands, /add set|@/)
 })
 
-test('what it does not know it refuses, by name', () => {
+test('an unknown construct is refused by name', () => {
   for (const ruleset of ['', 'table ip t {\n}\n', 'table inet t {\n', table('map m { }'), table('drop')])
     assert.throws(() => tableCommands(ruleset), /^SyntaxError: syntax error in our own ruleset/)
 })

@@ -1,4 +1,4 @@
-/** Which of a node's interfaces lead outside, and which pods only policy routing knows. */
+/** Which of a node's interfaces lead outside, and which pods have a route by policy routing only. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
@@ -22,7 +22,7 @@ const of = (kind: string | undefined, ifname: string, more: Partial<Link> = {}):
 const uplinks = (links: readonly Link[], routes = '') =>
   classifyNetwork({ links, externalVeths: [], routes }).uplinks
 
-test('network cards, tunnels and every kind that nobody knows lead outside, pods’ devices do not', () => {
+test('network cards, tunnels and unknown kinds of devices lead outside, and pods’ devices do not', () => {
   for (const kind of [
     undefined,
     'vlan',
@@ -44,7 +44,7 @@ test('network cards, tunnels and every kind that nobody knows lead outside, pods
   assert.deepEqual(uplinks([of(undefined, 'lo')]), [])
 })
 
-test('a default route, or half of one, leads outside whatever its table, by each of its next hops', () => {
+test('each next hop of a default route, or of half of one, leads outside, whatever its table', () => {
   const links = [pod('a'), pod('b'), pod('c'), pod('d')]
   const routes = `default via 10.0.0.1 dev a
 default via 10.20.0.1 dev b table 101
@@ -57,7 +57,7 @@ unreachable default dev lo metric 4294967295`
   assert.deepEqual(uplinks(all, routes), ['a', 'b', 'c', 'd', 'e', 'f'])
 })
 
-test('a veth with a subnet of its own is a wire to other hosts, who are known by their prefix', () => {
+test('a veth with a subnet of its own leads to other hosts, which are known by their prefix', () => {
   const routes = `10.9.0.0/24 dev wire proto kernel scope link src 10.9.0.1
 10.50.0.0/16 via 10.9.0.2 dev wire proto static src 10.9.0.1
 10.244.1.11 dev veth1 scope link
@@ -70,7 +70,7 @@ fe80::/64 dev wire proto kernel metric 256 pref medium`
   assert.deepEqual([uplinks, outer], [['eth0'], ['10.9.0.0/24', 'fd00:9::/64']])
 })
 
-describe('no network makes rules that do not load', needsNamespaces(), () => {
+describe('the sorted interfaces and prefixes of a node', needsNamespaces(), () => {
   const routes = `10.9.0.0/24 dev wire scope link
 10.9.0.0/16 dev wire scope link
 10.9.0.0/16 dev wire table 7 scope link
@@ -87,13 +87,13 @@ fd00:9::/64 dev wire metric 256 pref medium
   ]
   const ways = classifyNetwork({ links, externalVeths: ['wire'], routes })
 
-  test('prefixes hold no other, names are plain', () => {
+  test('have no prefix within another one, and only plain names', () => {
     assert.deepEqual(ways.outer, ['10.9.0.0/16', 'fd00:9::/48'])
     assert.deepEqual(ways.inner, ['10.244.0.0/16'])
     assert.deepEqual(ways.uplinks, ['vlan.eth.*'])
   })
 
-  test('nft takes them', async () => {
+  test('are accepted by nft', async () => {
     const node = await openNode()
     const rules = { metadata: METADATA_ADDRESSES, broker: BROKER_ADDRESSES, ...ways }
     const loaded = await loadTable(nodeExec(node), guardRuleset(rules))
@@ -102,7 +102,7 @@ fd00:9::/64 dev wire metric 256 pref medium
   })
 })
 
-test('the gateway of a pod, or a link-local address, makes no wire', () => {
+test('an interface with only a pod’s gateway or a link-local address has no subnet of its own', () => {
   const lines = {
     '2: eth1    inet 10.9.0.1/24 brd 10.9.0.255 scope global eth1\\       valid_lft forever': true,
     '2: eth1    inet6 fd00:9::1/64 scope global \\       valid_lft forever': true,
@@ -113,7 +113,7 @@ test('the gateway of a pod, or a link-local address, makes no wire', () => {
   for (const [line, subnet] of Object.entries(lines)) assert.equal(isSubnet(line), subnet, line)
 })
 
-test('a bridge leads outside with a port that does, a bridge of pods does not', () => {
+test('a bridge leads outside if one of its ports does, and a bridge of pods does not', () => {
   const links = [
     of('bridge', 'br1'),
     of(undefined, 'eth1', { master: 'br1' }),
@@ -123,7 +123,7 @@ test('a bridge leads outside with a port that does, a bridge of pods does not', 
   assert.deepEqual(uplinks(links), ['br1', 'eth1'])
 })
 
-test('a pair of veths with both ends here is no uplink, and takes answers to the pods of its own prefix', () => {
+test('a pair of veths with both ends on the node is no uplink, and leads to the pods of its own prefix', () => {
   const links = [pod('cilium_host', { link: 'cilium_net' }), pod('cilium_net', { link: 'cilium_host' })]
   const routes = `default via 10.244.1.5 dev cilium_host table 2005
 10.244.1.0/24 via 10.244.1.5 dev cilium_host proto kernel src 10.244.1.5
@@ -138,14 +138,14 @@ fd00:244::/64 dev cilium_host src fd00:244::5 metric 1024 pref medium`
   })
 })
 
-test('branch interfaces of security groups for pods go by one name', () => {
+test('branch interfaces of security groups for pods share one name', () => {
   assert.deepEqual(uplinks([of('vlan', 'vlan.eth.1'), of('vlan', 'vlan.eth.22'), of('vlan', 'vlan.eth')]), [
     'vlan.eth',
     'vlan.eth.*',
   ])
 })
 
-test('routes to pods that only another table has are hidden; what leads outside, is known, or is disputed is not', () => {
+test('routes to pods in another table only are hidden ones, unless they lead outside, are known, or are ambiguous', () => {
   const links = [pod('vlan1'), pod('vlan2'), of('vlan', 'vlan.eth.1')]
   const routes = `10.244.1.11 dev vlan1 table 101 scope link
 default via 10.20.0.1 dev vlan.eth.1 table 101
@@ -165,7 +165,7 @@ local 10.244.1.14 dev vlan1 table 106
   ])
 })
 
-test('of thousands of routes to other nodes none is read', () => {
+test('routes to other nodes are ignored, of which there may be thousands', () => {
   assert.equal(isUsefulRoute('10.2.3.0/24 via 10.0.0.7 dev eth0 proto bird'), false)
   assert.equal(
     isUsefulRoute('local 10.0.0.10 dev eth0 table local proto kernel scope host src 10.0.0.10'),
@@ -178,7 +178,7 @@ test('of thousands of routes to other nodes none is read', () => {
   assert.equal(isUsefulRoute('10.244.1.0/24 via 10.244.1.5 dev cilium_host src 10.244.1.5'), true)
 })
 
-test('what the kernel reports of ordinary pods is not read, what may open a way is', () => {
+test('notifications about ordinary pods are ignored, and those about possible ways into the node are not', () => {
   const quiet = [
     '7: veth11@if2: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc noqueue state UP group default \\    link/ether ee:ee:ee:ee:ee:ee brd ff:ff:ff:ff:ff:ff link-netnsid 3',
     '10.244.1.11 dev veth11 scope link',

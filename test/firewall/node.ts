@@ -12,8 +12,8 @@ import type { AgentRequests } from './agent.ts'
 export type { ExecResult } from '../sandbox/node/process.ts'
 
 /**
- * Where the processes that a test starts keep their code as it was compiled: each would else take the types out of every
- * file again, which is most of what its start costs.
+ * Where the processes that a test starts cache their compiled code. Otherwise each would remove the types of every file
+ * again, which is most of the time that its start takes.
  */
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(
   new URL('../../node_modules/.cache/compiled', import.meta.url),
@@ -23,7 +23,7 @@ export const MAIN = fileURLToPath(new URL('../../node-guard/firewall/main.ts', i
 const AGENT = fileURLToPath(new URL('./agent.ts', import.meta.url))
 
 export const POD1 = ['10.244.1.11', 'fd00:244::11'] as const
-/** Neighbours of the metadata and broker addresses that must stay untouched. */
+/** Neighbours of the metadata and broker addresses, which must not be affected. */
 export const NEIGHBOURS = [
   '169.254.169.253',
   '169.254.169.123',
@@ -31,12 +31,12 @@ export const NEIGHBOURS = [
   'fd00:ec2::253',
   'fd00:ec2::23',
 ] as const
-/** Stand for broker addresses whose link is absent: they lie beyond the node, where AWS answers. */
+/** Used as broker addresses whose link is absent: they are outside the node, where AWS answers. */
 export const UNLINKED = ['169.254.170.25', 'fd00:70d2:1a::25'] as const
 
-/** Metadata addresses that a Service may claim: AWS answers by them, and another's DNAT takes some of their ports. */
+/** Metadata addresses that a Service may claim: AWS has them, and another program's DNAT takes some of their ports. */
 export const CLAIMABLE = ['100.100.100.200', 'fd00:ec2::254'] as const
-/** Metadata addresses that are the node's own, as IPVS makes those that a Service claims. */
+/** Metadata addresses on the node itself, where IPVS puts the addresses of Services. */
 export const CLAIMED = ['100.100.100.201', 'fd00:ec2::1254'] as const
 
 export type NetworkName = 'aws' | 'node' | 'pod1' | 'pod2' | 'outside'
@@ -49,10 +49,10 @@ export type Agent = {
 
 export type TestNode = {
   readonly machine: Machine
-  /** The agent of a namespace, started when first asked for. */
+  /** The agent of a namespace, started when it is first requested. */
   readonly agent: (network: NetworkName) => Promise<Agent>
   readonly run: (network: NetworkName, argv: readonly string[], input?: string) => Promise<ExecResult>
-  /** As `run`, throwing where the exit code is not 0. */
+  /** Like `run`, but throws if the exit code is not 0. */
   readonly must: (network: NetworkName, argv: readonly string[], input?: string) => Promise<string>
   readonly spawn: (
     network: NetworkName,
@@ -65,7 +65,7 @@ export type TestNode = {
 /** `bridge0`: bridge without br_netfilter, `bridge1`: with. */
 export type NodeKind = 'routed' | 'bridge0' | 'bridge1'
 
-/** Opens such a node in about half a second. It ends with `close()`, or with this process. */
+/** Opens a node in about half a second. It ends with `close()`, or with this process. */
 export async function openNode(kind: NodeKind | Layout = 'routed'): Promise<TestNode> {
   const layout = typeof kind === 'string' ? undefined : kind
   const topology: Topology = layout?.base ?? (kind === 'routed' ? 'routed' : 'bridge')
@@ -107,9 +107,9 @@ export async function openNode(kind: NodeKind | Layout = 'routed'): Promise<Test
 }
 
 /**
- * AWS reaches the broker's address by the node's uplink. A host outside comes in by a second interface of the node,
- * with a source (10.0.0.77, fd00:10::77) that the node would answer by its uplink, or with one of that wire. ICMP is not rate limited: probes come faster than
- * a pod's life.
+ * AWS reaches the broker's address through the node's uplink. A host outside uses a second interface of the node, with a
+ * source (10.0.0.77, fd00:10::77) that the node would answer through its uplink, or with one of that wire. ICMP is not
+ * rate limited, since the probes follow each other faster than the packets of real pods.
  */
 const OUTSIDE = `
 ip netns add outside
@@ -131,7 +131,7 @@ ${[...NEIGHBOURS, ...UNLINKED, CLAIMABLE[0]].map((a) => `ip -n aws addr add ${a}
 nsenter --net=/run/netns/node sh -c 'echo 0 >/proc/sys/net/ipv4/icmp_ratemask; echo 3 >/proc/sys/net/ipv6/icmp/ratemask; for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 >$f; done'
 `
 
-/** @param wrapper of its command line */
+/** @param wrapper arguments before its command line */
 export async function startAgent(
   machine: Machine,
   network: NetworkName,
@@ -170,7 +170,7 @@ export async function startAgent(
   return agent as Agent
 }
 
-/** The product's {@link Exec} inside the node's network. */
+/** The product's {@link Exec} in a network namespace of the node. */
 export function nodeExec(node: TestNode, network: NetworkName = 'node'): Exec {
   return async (command, args, { input, env = {}, keepLine = () => true } = {}) => {
     const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
@@ -180,5 +180,5 @@ export function nodeExec(node: TestNode, network: NetworkName = 'node'): Exec {
   }
 }
 
-/** The neighbour of the metadata address to which packets that an address's fate is judged by are sent afterwards. */
+/** The neighbour of a metadata address to which a later packet is sent, whose arrival ends a probe of that address. */
 export const fenceOf = (address: string) => (address.includes(':') ? 'fd00:ec2::253' : '169.254.169.253')

@@ -1,4 +1,4 @@
-/** `--owned-table=true`: the twin that nobody else can flush, and what it costs. */
+/** `--owned-table=true`: the second table, which no other program can flush, and its disadvantages. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import type { Logger } from '../../common/log.ts'
@@ -55,15 +55,15 @@ describe('the owned table', needsNamespaces(), () => {
     }
   }
 
-  test('it alone does all that the plain table does', async () => {
-    // No monitor: the plain table must not come back meanwhile.
+  test('has by itself the same effect as the plain table', async () => {
+    // The monitor is stopped, so that the plain table is not restored meanwhile.
     process.kill(guard.monitorPid('socat'), 'SIGSTOP')
     await nft(`delete table ${GUARD_TABLE}`)
     assert.deepEqual(await probe(node), AS_DESIGNED)
     process.kill(guard.monitorPid('socat'), 'SIGCONT')
   })
 
-  test('nothing that another does opens the node for a single connection', async () => {
+  test('keeps the node closed to every connection when other programs flush rules', async () => {
     const noGap = await hammer()
     const whole =
       '#!/usr/sbin/nft -f\nflush ruleset\ntable inet filter {\n chain forward {\n type filter hook forward priority 0; policy accept;\n accept\n }\n}\n'
@@ -76,7 +76,7 @@ describe('the owned table', needsNamespaces(), () => {
     await guard.becomes('ready')
   })
 
-  test('others are refused to delete it, its chains or its rules, and to add any', async () => {
+  test('cannot be deleted or changed by other programs', async () => {
     const before = (await nft('list table', OWNED_TABLE)).stdout.replace(/packets.*/g, '')
     for (const command of [
       `delete table ${OWNED_TABLE}`,
@@ -93,7 +93,7 @@ describe('the owned table', needsNamespaces(), () => {
     assert.equal((await nft('list table', OWNED_TABLE)).stdout.replace(/packets.*/g, ''), before)
   })
 
-  test('what it costs: another’s restore of a whole ruleset fails while it is held, and works again afterwards', async () => {
+  test('makes another program’s restore of a whole ruleset fail as long as it is held', async () => {
     const restore = ['sh', '-c', '(echo flush ruleset; nft list ruleset) >/run/saved; nft -f /run/saved']
     const { code, stderr } = await node.run('node', restore)
     assert.notEqual(code, 0)
@@ -103,11 +103,11 @@ describe('the owned table', needsNamespaces(), () => {
     await node.must('node', restore)
   })
 
-  test('when its process is killed the plain table stands, and another is held at once', async () => {
+  test('is replaced at once when its process is killed, and meanwhile the plain table blocks', async () => {
     const noGap = await hammer()
     const first = guard.monitorPid(HOLDER)
     process.kill(first, 'SIGKILL')
-    await until('another holds it', () => {
+    await until('another process holds it', () => {
       try {
         return guard.monitorPid(HOLDER) !== first
       } catch {
@@ -126,7 +126,7 @@ describe('the owned table', needsNamespaces(), () => {
   })
 
   for (const signal of ['SIGTERM', 'SIGKILL'] as const)
-    test(`it goes with the guard on ${signal}, the plain table stays, and a new guard holds it again without a gap`, async () => {
+    test(`ends with the guard on ${signal}, and is held again by a new guard without a gap in the block`, async () => {
       const noGap = await hammer()
       await guard.end(signal)
       await until('the owned table is gone', async () => !(await has(OWNED_TABLE)))
@@ -137,21 +137,24 @@ describe('the owned table', needsNamespaces(), () => {
       await noGap()
     })
 
-  test('it follows the default routes', async () => {
+  test('follows the default routes', async () => {
     const route = (what: string) => `ip route ${what} default via 10.9.0.2 dev eth1 metric 500`.split(' ')
     await node.must('node', route('add'))
     await until('eth1 is an uplink', async () => /"eth1"/.test((await nft('list table', OWNED_TABLE)).stdout))
     await node.must('node', route('delete'))
-    await until('eth1 is none', async () => !/"eth1"/.test((await nft('list table', OWNED_TABLE)).stdout))
+    await until(
+      'eth1 is no uplink any more',
+      async () => !/"eth1"/.test((await nft('list table', OWNED_TABLE)).stdout),
+    )
     await refused()
   })
 
-  test('packets refused while the plain table is away are counted', async () => {
+  test('counts packets that are refused while the plain table is gone', async () => {
     const count = () => guard.metric('packets_total{rule="metadata_refused"}')
     process.kill(guard.monitorPid('socat'), 'SIGSTOP')
     await nft(`delete table ${GUARD_TABLE}`)
     await refused()
-    // The kernel's own count is the measure: on a busy machine one connection attempt may be several packets.
+    // The result is compared with the kernel's own count, since one connection attempt may be several packets on a busy machine.
     const { stdout } = await nft('list counter', OWNED_TABLE, 'metadata_refused')
     const packets = Number(/packets (\d+)/.exec(stdout)?.[1])
     assert.ok(packets >= 2, `${packets} packets`)
@@ -161,7 +164,7 @@ describe('the owned table', needsNamespaces(), () => {
     assert.equal(await count(), packets)
   })
 
-  test('a table of its name that nobody owns makes room', async () => {
+  test('replaces a table with its name that has no owner', async () => {
     await guard.end('SIGTERM')
     await until('the owned table is gone', async () => !(await has(OWNED_TABLE)))
     await nft(`add table ${OWNED_TABLE}`)
@@ -170,7 +173,7 @@ describe('the owned table', needsNamespaces(), () => {
     assert.match((await nft('list table', OWNED_TABLE)).stdout, /flags owner/)
   })
 
-  test('where another guard holds it, the second says so and is not ready, though the block stands', async () => {
+  test('makes a second guard not ready, with the reason, while another guard holds it', async () => {
     const second = await startGuard(node, [
       '--owned-table=true',
       '--health-port=9999',
@@ -178,13 +181,13 @@ describe('the owned table', needsNamespaces(), () => {
       '--poll-interval=100ms',
     ])
     try {
-      const told = () => second.logs.find(({ msg }) => msg === 'owned table not held')?.detail
-      await until('it says so', () => told() !== undefined)
-      assert.match(String(told()), /held by another process: another guard runs on this node/)
+      const detail = () => second.logs.find(({ msg }) => msg === 'owned table not held')?.detail
+      await until('it logs the reason', () => detail() !== undefined)
+      assert.match(String(detail()), /held by another process: another guard runs on this node/)
       const { code } = await node.run('node', [process.execPath, MAIN, 'remove', '--open-this-node'])
       assert.equal(code, 1)
       await refused()
-      // The first ends; its successor gets the table.
+      // When the first guard ends, the second gets the table.
       await guard.end('SIGTERM')
       await until(
         'the second holds it',
@@ -195,7 +198,7 @@ describe('the owned table', needsNamespaces(), () => {
     }
   })
 
-  test('remove takes away what a killed process may have left under our names', async () => {
+  test('is removed by `remove`, also if a killed process has left it', async () => {
     await guard.end('SIGKILL')
     await until('the owned table is gone', async () => !(await has(OWNED_TABLE)))
     for (const table of [OWNED_TABLE, IMDS_PROBE_TABLE, 'inet another']) await nft(`add table ${table}`)
@@ -204,7 +207,7 @@ describe('the owned table', needsNamespaces(), () => {
     assert.deepEqual(left, [false, false, false, true])
   })
 
-  test('status and metrics say that it is held', async () => {
+  test('is shown as held by status and metrics', async () => {
     const status = JSON.parse(await node.must('node', [process.execPath, MAIN, 'status', '--json']))
     assert.equal(status.ownedTable, true)
     assert.equal(await guard.metric('owned_table_held'), 1)
@@ -212,7 +215,7 @@ describe('the owned table', needsNamespaces(), () => {
   })
 })
 
-describe('the owned table, without a kernel', () => {
+describe('the owned table without a kernel', () => {
   const RULES = { metadata: ['169.254.169.254'], broker: ['169.254.170.24'], uplinks: ['eth0'] }
   const LISTING = 'table inet pod2iam_owned { # handle 1 progname nft\n\tflags owner\n}\n'
   const logs: string[] = []
@@ -233,7 +236,7 @@ describe('the owned table, without a kernel', () => {
     return createOwnedTable({ exec, hold: options.hold, lost: options.lost ?? (() => {}), log })
   }
 
-  test('a kernel or nft that refuses it: one sentence, tried again at the next check, not before', async () => {
+  test('is retried at the next check, and reported in one sentence, if the kernel or nft refuses it', async () => {
     let started = 0
     const table = owned({
       list: () => undefined,
@@ -253,7 +256,7 @@ describe('the owned table, without a kernel', () => {
     assert.equal(started, 2)
   })
 
-  test('a process that ends while it holds is reported once and causes another check; one that never held does not', async () => {
+  test('causes one report and one check if its process ends while it holds the table, and none if it never did', async () => {
     let end = (_why: string) => {}
     let lost = 0
     let loads = true

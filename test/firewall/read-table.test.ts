@@ -1,9 +1,9 @@
-/** Reading a table back where nft does not tell the truth. */
+/** Reading a table back when the result of nft is wrong. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { readTable } from '../../node-guard/firewall/nft/table.ts'
 
-test('a table that nft lists as nothing, and calls that a success, is a failure with its sentence', async () => {
+test('an empty list from nft with exit code 0 is a failure with its own message', async () => {
   const read = await readTable(async () => ({ code: 0, stdout: '', stderr: '' }), 'inet pod2iam_guard')
   assert.ok(!read.ok)
   assert.match(read.detail, /^nft did not list table inet pod2iam_guard: /)

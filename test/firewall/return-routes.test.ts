@@ -1,4 +1,4 @@
-/** The guard's own policy routing: what is added for pods behind another's, and that nothing is added without need. */
+/** The guard's policy routing for answers: what it adds for pods behind the routing of others, and nothing more. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
@@ -22,39 +22,43 @@ const HIDDEN = [{ destination: '10.244.1.11', device: 'vlan1' }]
 
 const CASES: Record<string, [readonly PolicyRule[], readonly (typeof HIDDEN)[number][], readonly string[]]> =
   {
-    'the kernel’s own rules need none of ours': [[LOCAL, MAIN], [], []],
-    'a rule before the local table hides the broker': [
+    'no rule is added to the kernel’s own rules': [[LOCAL, MAIN], [], []],
+    'a rule is added for the broker if another one comes before the local table': [
       [BY_DEVICE, LOCAL, MAIN],
       [],
       ['to 169.254.170.24 lookup local'],
     ],
-    'without a rule for the local table the broker is hidden': [
+    'a rule is added for the broker if there is none for the local table': [
       [BY_DEVICE, MAIN],
       [],
       ['to 169.254.170.24 lookup local'],
     ],
-    'a local table of one address alone is not the local table': [
+    'a rule for the local table that applies to one address does not count as the local table': [
       [{ priority: 0, src: 'fe80::1', table: 'local' }, BY_DEVICE, LOCAL],
       [],
       ['to 169.254.170.24 lookup local'],
     ],
-    'marks before the local table, as a proxy’s, do not concern the broker': [
+    'a rule by mark before the local table, as of a proxy, needs no rule for the broker': [
       [{ priority: 9, src: 'all', fwmark: '0x200', table: '2004' }, LOCAL, MAIN],
       [],
       [],
     ],
-    'what is local for some is no reason': [
+    'a rule for the local table that applies to one address needs no rule for the broker': [
       [{ priority: 0, src: 'fe80::1', table: 'local' }, LOCAL, MAIN],
       [],
       [],
     ],
-    'nor do those of VRFs': [[{ priority: 1000, src: 'all', l3mdev: null }, LOCAL, MAIN], [], []],
-    'our own rules are no reason for themselves': [
+    'a rule of VRFs before the local table needs no rule for the broker': [
+      [{ priority: 1000, src: 'all', l3mdev: null }, LOCAL, MAIN],
+      [],
+      [],
+    ],
+    'our own rules before the local table need no rule for the broker': [
       [{ priority: 8, src: 'all', dst: '169.254.170.24', table: 'local', protocol: '169' }, LOCAL, MAIN],
       [],
       [],
     ],
-    'hidden pods are answered by our table': [
+    'answers to hidden pods use our table': [
       [LOCAL, BY_DEVICE, MAIN],
       HIDDEN,
       ['from 169.254.170.24 iif lo lookup 169254', 'from 169.254.169.254 iif lo lookup 169254'],
@@ -66,7 +70,7 @@ for (const [what, [rules, hidden, wanted]] of Object.entries(CASES))
 
 const FULL = { metadata: METADATA_ADDRESSES, broker: BROKER_ADDRESSES }
 
-describe('on a node', needsNamespaces(), () => {
+describe('answer routes on a node', needsNamespaces(), () => {
   let node: TestNode
   before(async () => {
     node = await openNode(LAYOUTS['vpc-cni-strict-local-first'])
@@ -81,7 +85,7 @@ describe('on a node', needsNamespaces(), () => {
     return listed.map(({ stdout }) => stdout).join('')
   }
 
-  test('what is there already is left alone, what is missing is added, what is not needed goes', async () => {
+  test('existing rules are left alone, missing ones are added, and unneeded ones are removed', async () => {
     const before = await rules()
     const hidden = [
       { destination: '10.244.1.11', device: 'veth11' },
@@ -116,7 +120,7 @@ describe('on a node', needsNamespaces(), () => {
     assert.equal(await answers(), '')
   })
 
-  test('a rule of the operator with the same priority stays', async () => {
+  test('a rule of the operator with the same priority is kept', async () => {
     await node.must('node', ['ip', 'rule', 'add', 'priority', '8', 'from', '192.0.2.1', 'lookup', '169254'])
     const before = await rules()
     assert.equal(await removeReturnRoutes(nodeExec(node)), undefined)
@@ -124,7 +128,7 @@ describe('on a node', needsNamespaces(), () => {
     await node.must('node', ['ip', 'rule', 'del', 'priority', '8', 'from', '192.0.2.1'])
   })
 
-  test('what ip refuses is said in a sentence', async () => {
+  test('a failure of ip is reported in one sentence', async () => {
     const failed = await ensureReturnRoutes(nodeExec(node), FULL, [
       { destination: '10.1.1.1', device: 'gone' },
     ])
@@ -135,7 +139,7 @@ describe('on a node', needsNamespaces(), () => {
     await removeReturnRoutes(nodeExec(node))
   })
 
-  test('the guard follows pods that come and go, and interfaces that begin to lead outside', async () => {
+  test('the guard follows pods that start and end, and new interfaces that lead outside', async () => {
     const guard = await startGuard(node, ['--poll-interval=5m'])
     try {
       await guard.becomes('ready')
@@ -158,11 +162,14 @@ describe('on a node', needsNamespaces(), () => {
             '199',
           ])
         await route('add')
-        await until('the new pod is answered', async () =>
+        await until('there is a route to the new pod', async () =>
           (await answers()).includes(`${family.address} dev veth12`),
         )
         await route('del')
-        await until('the pod is forgotten', async () => !(await answers()).includes(family.address))
+        await until(
+          'the route to the pod is removed',
+          async () => !(await answers()).includes(family.address),
+        )
       }
       await node.must('node', [
         'ip',

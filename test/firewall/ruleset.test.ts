@@ -1,4 +1,4 @@
-/** The guard's ruleset against real packets, in every topology. */
+/** The guard's ruleset with real packets, in every topology. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { tableCommands } from '../../node-guard/firewall/nft/commands.ts'
@@ -7,7 +7,7 @@ import { AS_DESIGNED, prepare, probe, RULESET, WITHOUT_RULES } from './battery.t
 import { type NodeKind, openNode, type TestNode } from './node.ts'
 
 for (const kind of ['routed', 'bridge0', 'bridge1'] as const satisfies NodeKind[])
-  describe(`guard ruleset, ${kind}`, needsNamespaces(), () => {
+  describe(`in the topology ${kind}`, needsNamespaces(), () => {
     let node: TestNode
     before(async () => {
       node = await openNode(kind)
@@ -15,11 +15,11 @@ for (const kind of ['routed', 'bridge0', 'bridge1'] as const satisfies NodeKind[
     })
     after(() => node?.close())
 
-    test('without rules every hole is open, so that the probes can see it closed', async () => {
+    test('every hole is open without rules, so that the probes can show that it is closed', async () => {
       assert.deepEqual(await probe(node), WITHOUT_RULES)
     })
 
-    test('with the rules a pod is refused, the host and the neighbour addresses are not touched, and the broker is for this node alone', async () => {
+    test('the rules refuse pods, do not affect the host and neighbour addresses, and keep the broker for this node only', async () => {
       await node.must('node', ['nft', '-f', '-'], tableCommands(RULESET).commands)
       assert.deepEqual(await probe(node), AS_DESIGNED)
     })

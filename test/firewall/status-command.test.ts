@@ -1,4 +1,4 @@
-/** `firewall status` as a program: without a guard, beside one, and beside one whose tables it cannot read. */
+/** `firewall status` as a program: without a guard, with one, and with one whose tables it cannot read. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
@@ -36,11 +36,11 @@ const STATUS = {
 }
 const WRITTEN = { version: 1, writtenAt: '2026-01-01T12:00:00.000Z', validSeconds: 30, status: STATUS }
 
-describe('status without a guard', () => {
+describe('firewall status without a guard', () => {
   let directory: string
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'status-'))
-    // For another user to reach what is in it.
+    // So that another user can reach its files.
     await chmod(directory, 0o755)
   })
   after(() => rm(directory, { recursive: true }))
@@ -64,12 +64,12 @@ describe('status without a guard', () => {
 
   const whole = JSON.stringify(WRITTEN)
   const CASES: Record<string, [code: string, place: () => Promise<string>, wrapper?: readonly string[]]> = {
-    'no directory': ['guard-missing', async () => join(directory, 'nowhere')],
+    'a missing directory': ['guard-missing', async () => join(directory, 'nowhere')],
     'a file in the place of the directory': [
       'guard-missing',
       async () => join(await place('file', whole), 'firewall-status.json'),
     ],
-    'no file': [
+    'a missing file': [
       'guard-missing',
       async () => {
         await mkdir(join(directory, 'no-file'))
@@ -79,18 +79,24 @@ describe('status without a guard', () => {
     'an empty file': ['status-damaged', () => place('empty', '')],
     'a file of zeros': ['status-damaged', () => place('zeros', '\0'.repeat(4096))],
     'a truncated file': ['status-damaged', () => place('truncated', whole.slice(0, -10))],
-    'another version': ['status-foreign', () => place('version', JSON.stringify({ ...WRITTEN, version: 2 }))],
-    null: ['status-foreign', () => place('null', 'null')],
+    'a status of another version': [
+      'status-foreign',
+      () => place('version', JSON.stringify({ ...WRITTEN, version: 2 })),
+    ],
+    'the value null': ['status-foreign', () => place('null', 'null')],
     'a list': ['status-foreign', () => place('list', '[]')],
     'a status without a field': [
       'status-foreign',
       () => place('field', JSON.stringify({ ...WRITTEN, status: { ...STATUS, warnings: undefined } })),
     ],
-    'a status with a field of another kind': [
+    'a status with a field of another type': [
       'status-foreign',
       () => place('kind', JSON.stringify({ ...WRITTEN, status: { ...STATUS, leftovers: [{ kind: 1 }] } })),
     ],
-    'no time': ['status-foreign', () => place('time', JSON.stringify({ ...WRITTEN, writtenAt: 'soon' }))],
+    'a status with an invalid time': [
+      'status-foreign',
+      () => place('time', JSON.stringify({ ...WRITTEN, writtenAt: 'soon' })),
+    ],
     'a directory in the place of the file': [
       'status-unreadable',
       async () => {
@@ -98,7 +104,7 @@ describe('status without a guard', () => {
         return join(directory, 'directory')
       },
     ],
-    'a file without end': [
+    'a file that is too long': [
       'status-unreadable',
       async () => {
         await mkdir(join(directory, 'endless'))
@@ -115,19 +121,19 @@ describe('status without a guard', () => {
           ] satisfies [string, () => Promise<string>, readonly string[]],
         }
       : {}),
-    'a guard that is silent': ['guard-silent', () => place('silent', whole)],
+    'a guard that does not report any more': ['guard-silent', () => place('silent', whole)],
   }
   for (const [what, [code, placed, wrapper = []]] of Object.entries(CASES))
-    test(`${what}: JSON with the warning ${code}, exit code 1; without --json a sentence`, async () => {
+    test(`reports ${what} by the warning ${code} with exit code 1, and by a sentence without --json`, async () => {
       const stateDir = await placed()
       const json = await status(stateDir, wrapper, '--json')
       assert.equal(json.code, 1, json.stderr)
       assert.equal(json.stderr, '')
       assert.match(json.stdout, /^\{[^\n]+\}\n$/)
-      const told = JSON.parse(json.stdout)
-      assert.deepEqual(Object.keys(told).sort(), FIELDS.toSorted())
-      assert.equal(told.verified, false)
-      assert.equal(told.warnings[0].code, code)
+      const printed = JSON.parse(json.stdout)
+      assert.deepEqual(Object.keys(printed).sort(), FIELDS.toSorted())
+      assert.equal(printed.verified, false)
+      assert.equal(printed.warnings[0].code, code)
       const text = await status(stateDir, wrapper)
       assert.equal(text.code, 1)
       assert.match(
@@ -136,7 +142,7 @@ describe('status without a guard', () => {
       )
     })
 
-  test('mistakes in the settings stay what they are, also with --json', async () => {
+  test('reports mistakes in its settings on stderr, also with --json', async () => {
     const { code, stdout, stderr } = await status(directory, [], '--json', '--colour')
     assert.deepEqual([code, stdout], [2, ''])
     assert.match(stderr, /"--colour" is not a setting/)
@@ -150,7 +156,7 @@ type Told = {
   warnings: { code: string; detail: string }[]
 }
 
-describe('leftovers in status', needsNamespaces(), () => {
+describe('the leftovers in firewall status', needsNamespaces(), () => {
   let node: TestNode
   let guard: GuardProcess | undefined
   before(async () => {
@@ -164,7 +170,7 @@ describe('leftovers in status', needsNamespaces(), () => {
   })
 
   const program = [process.execPath, MAIN, 'status', '--json']
-  const told = async (wrapper: readonly string[] = NET_ADMIN_ONLY, network: 'node' | 'pod1' = 'node') =>
+  const shown = async (wrapper: readonly string[] = NET_ADMIN_ONLY, network: 'node' | 'pod1' = 'node') =>
     JSON.parse((await node.run(network, [...wrapper, ...program])).stdout) as Told
   const add = () =>
     node.must(
@@ -173,15 +179,15 @@ describe('leftovers in status', needsNamespaces(), () => {
         ' ',
       ),
     )
-  /** Until the guard has looked for leftovers, which it does beside everything else; what it then wrote. */
+  /** Starts a guard, waits until it has searched for leftovers, and gives the status that it wrote then. */
   const start = async (...flags: string[]) => {
-    // The file may be an earlier guard's.
+    // The file may have been written by an earlier guard.
     const begun = Date.now()
     guard = await startGuard(node, ['--poll-interval=5m', ...flags])
     await guard.becomes('ready')
     const file = node.machine.path('/run/pod2iam/firewall-status.json')
     let written = { status: { leftoversAt: null as string | null } }
-    await until('the guard says when it looked', async () => {
+    await until('the guard has searched', async () => {
       const text = await readFile(file, 'utf8').catch(() => undefined)
       if (text === undefined) return false
       written = JSON.parse(text)
@@ -191,37 +197,37 @@ describe('leftovers in status', needsNamespaces(), () => {
   }
 
   for (const backend of ['nft', 'iptables'])
-    test(`with backend ${backend} our own rules are none, for the guard and for status`, async () => {
+    test(`do not have our own rules of backend ${backend}, in the guard and in status`, async () => {
       await start(`--backend=${backend}`, '--metadata-address=169.254.169.254,fd00:ec2::254,100.100.100.200')
       const saved = await node.must('node', ['ip6tables-nft-save', '-t', 'nat'])
       assert.equal(/POD2IAM-PIN .+DNAT/.test(saved), backend === 'iptables')
       assert.equal(await guard?.metric('leftover_rules'), 0)
-      assert.deepEqual((await told()).leftovers, [])
+      assert.deepEqual((await shown()).leftovers, [])
     })
 
-  test('are as they are now, though the guard looks every five minutes', async () => {
+  test('are the current ones, although the guard searches every five minutes only', async () => {
     await add()
     await start()
     const before = Date.now()
-    const [leftover] = (await told()).leftovers
+    const [leftover] = (await shown()).leftovers
     assert.equal(leftover?.kind, 'kube2iam-or-kiam')
     await node.must('node', leftover?.remove.split(' ') ?? [])
-    const { leftovers, leftoversAt, warnings } = await told()
+    const { leftovers, leftoversAt, warnings } = await shown()
     assert.deepEqual([leftovers, warnings.filter(({ code }) => code.startsWith('leftovers'))], [[], []])
     assert.ok(Date.parse(leftoversAt) >= before && Date.parse(leftoversAt) <= Date.now())
     assert.equal(await guard?.metric('leftover_rules'), 1)
     await add()
-    assert.equal((await told()).leftovers.length, 1)
+    assert.equal((await shown()).leftovers.length, 1)
     const text = await node.must('node', [...NET_ADMIN_ONLY, ...program.slice(0, -1)])
     assert.match(text, /^leftovers +1 \(as of \d+s ago\)\nleftover +kube2iam-or-kiam: iptables-nft -A /m)
   })
 
-  test('are as the guard saw them, with the time, where they cannot be read: without rights, in another network namespace', async () => {
+  test('are those that the guard found, with the time, if they cannot be read without rights or in another network namespace', async () => {
     await add()
     const written = await start()
     for (const [seen, why] of [
-      [await told(NO_CAPABILITY), /iptables-nft could not be read/],
-      [await told(NET_ADMIN_ONLY, 'pod1'), /not the network namespace of the guard/],
+      [await shown(NO_CAPABILITY), /iptables-nft could not be read/],
+      [await shown(NET_ADMIN_ONLY, 'pod1'), /not the network namespace of the guard/],
     ] as const) {
       assert.equal(seen.verified, true)
       assert.equal(seen.leftovers.length, 1)
@@ -232,14 +238,14 @@ describe('leftovers in status', needsNamespaces(), () => {
     }
   })
 
-  test('of our own rules there are none with iptables-legacy either', async () => {
-    // The variant in which the node's other rules are is the one that is taken.
+  test('do not have our own rules of iptables-legacy', async () => {
+    // The guard chooses the variant that has the node's other rules.
     await node.must('node', ['iptables-legacy', '-t', 'nat', '-L'])
     guard = await startGuard(node, ['--poll-interval=5m', '--backend=iptables'], ADMIN_AND_RAW)
     await guard.becomes('ready')
     assert.match(await node.must('node', ['ip6tables-legacy-save', '-t', 'nat']), /POD2IAM-PIN .+DNAT/)
     assert.equal(await guard.metric('leftover_rules'), 0)
-    const { leftovers, warnings } = await told(ADMIN_AND_RAW)
+    const { leftovers, warnings } = await shown(ADMIN_AND_RAW)
     assert.deepEqual([leftovers, warnings.filter(({ code }) => code.startsWith('leftovers'))], [[], []])
   })
 })

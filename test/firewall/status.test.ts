@@ -1,4 +1,4 @@
-/** What `firewall status`, health and metrics say, judged without a kernel. */
+/** What `firewall status`, health and metrics show, without a kernel. */
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -55,7 +55,7 @@ const report = (changed: Partial<GuardReport> = {}): GuardReport => ({
   ...changed,
 })
 
-test('a healthy node: the whole status, in its shape', () => {
+test('the status of a healthy node has all its fields', () => {
   assert.deepEqual<Status>(statusOf(report()), {
     backend: 'nft',
     mode: 'enforce',
@@ -73,13 +73,13 @@ test('a healthy node: the whole status, in its shape', () => {
   })
 })
 
-test('what refuses by the owned table is counted with the plain one', () => {
+test('packets that the owned table refuses are added to those of the plain table', () => {
   const owned = { held: true, detail: undefined, packets: { ...NO_PACKETS, metadata_refused: 5 } }
   assert.equal(statusOf(report({ owned })).refusedPackets, 13)
   assert.match(metricsText(report({ owned }), NOW), /packets_total\{rule="metadata_refused"\} 12\n/)
 })
 
-test('an owned table that is asked for and not held: not ready, but the node is guarded', () => {
+test('a guard that does not hold a requested owned table is not ready, but the node is guarded', () => {
   const owned = { held: false, detail: 'it cannot be held', packets: NO_PACKETS }
   assert.equal(readinessOf(report({ owned }), NOW).code, 'owned-table-missing')
   assert.equal(firewallStateOf(report({ owned })).verified, true)
@@ -88,7 +88,7 @@ test('an owned table that is asked for and not held: not ready, but the node is 
   ])
 })
 
-test('before the dataplane is known nothing is verified; nor where it bypasses the rules', () => {
+test('nothing is verified before the dataplane is known, or if it bypasses the rules', () => {
   for (const surroundings of [
     { ...WELL, looked: false },
     { ...WELL, bypass: 'pods bypass it' },
@@ -102,14 +102,14 @@ test('before the dataplane is known nothing is verified; nor where it bypasses t
   }
 })
 
-test('each mode is ready under a code of its own', () => {
+test('each mode has its own code for ready', () => {
   assert.deepEqual(
     (['enforce', 'audit', 'remove'] as const).map((mode) => readinessOf(report({ mode }), NOW).code),
     ['ready', 'auditing', 'removed'],
   )
 })
 
-test('metrics are in Prometheus’ format, and no label comes from outside', () => {
+test('metrics are in the format of Prometheus, and no label has text from outside', () => {
   const leftovers = [{ kind: 'k', rule: 'evil"}\n', remove: 'r' }]
   const list = () => [
     { address: '10.9.9.9', via: 'direct' as const, packets: 1, firstSeen: '', lastSeen: '' },
@@ -139,7 +139,7 @@ test('metrics are in Prometheus’ format, and no label comes from outside', () 
   assert.match(text, /^pod2iam_firewall_leftover_rules 1$/m)
 })
 
-test('a guard that is silent has verified nothing, and status says since when', () => {
+test('a guard that does not report any more has verified nothing, and status shows since when', () => {
   const written = {
     version: 1 as const,
     writtenAt: '2026-01-01T12:00:00.000Z',
@@ -162,7 +162,7 @@ test('a guard that is silent has verified nothing, and status says since when', 
   )
 })
 
-test('status reads back what was written', async () => {
+test('a written status is read back unchanged', async () => {
   const directory = await mkdtemp(join(tmpdir(), 'status-'))
   try {
     const written = {
@@ -178,7 +178,7 @@ test('status reads back what was written', async () => {
   }
 })
 
-test('as a person reads it: warnings, leftovers with the command, sightings', () => {
+test('the text for people has warnings, leftovers with the command, and sightings', () => {
   const status: Status = {
     ...statusOf(report({ mode: 'audit' })),
     warnings: [{ code: 'imds-v1', detail: 'a sentence' }],
@@ -197,17 +197,17 @@ test('as a person reads it: warnings, leftovers with the command, sightings', ()
 
 const nat = (rule: string, command = 'iptables-nft') => ({ command, rule })
 const LEFT_BEHIND: Record<string, [rule: string, kind: string | undefined, remove?: string]> = {
-  'kube2iam’s rule': [
+  'a rule of kube2iam': [
     '-A PREROUTING -d 169.254.169.254/32 -i cali+ -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181',
     'kube2iam-or-kiam',
     'iptables-nft -t nat -D PREROUTING -d 169.254.169.254/32 -i cali+ -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181',
   ],
-  'kiam’s rule with an interface that is excepted': [
+  'a rule of kiam with an excluded interface': [
     '-A PREROUTING -d 169.254.169.254/32 ! -i eth0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181',
     'kiam',
     'iptables-nft -t nat -D PREROUTING -d 169.254.169.254/32 ! -i eth0 -p tcp -m tcp --dport 80 -j DNAT --to-destination 10.0.0.10:8181',
   ],
-  'the redirect of kube2iam’s own tests': [
+  'the redirect in kube2iam’s own tests': [
     '-A PREROUTING -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 8181',
     'kube2iam-or-kiam',
   ],
@@ -215,29 +215,29 @@ const LEFT_BEHIND: Record<string, [rule: string, kind: string | undefined, remov
     '-A AGENT -d fd00:ec2::254/128 -p tcp -j DNAT --to-destination [fd00::1]:80',
     'metadata-dnat',
   ],
-  'a comment that is no comment': [
+  'a rule with a malicious comment': [
     '-A PREROUTING -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment "a \'$(reboot)\' \\"b\\"" -j DNAT --to-destination 1.2.3.4:1',
     'kube2iam-or-kiam',
     `iptables-nft -t nat -D PREROUTING -d 169.254.169.254/32 -p tcp -m tcp --dport 80 -m comment --comment 'a '\\''$(reboot)'\\'' "b"' -j DNAT --to-destination 1.2.3.4:1`,
   ],
-  'a neighbour of the address': [
+  'a rule for a neighbour of the address': [
     '-A PREROUTING -d 169.254.169.253/32 -p udp -j DNAT --to-destination 1.2.3.4',
     undefined,
   ],
-  'a rule that only mentions it': [
+  'a rule that only mentions the address': [
     '-A PREROUTING -d 10.0.0.1/32 -p tcp -j DNAT --to-destination 169.254.169.254',
     undefined,
   ],
-  'a rule that lets it be': ['-A PREROUTING -d 169.254.169.254/32 -j RETURN', undefined],
+  'a rule that only returns': ['-A PREROUTING -d 169.254.169.254/32 -j RETURN', undefined],
 }
 for (const [what, [rule, kind, remove]] of Object.entries(LEFT_BEHIND))
-  test(`leftovers: ${what}: ${kind ?? 'none'}`, () => {
+  test(`${what} is ${kind === undefined ? 'not a leftover' : `a leftover of the kind ${kind}`}`, () => {
     const [found] = findLeftovers([nat(rule)], METADATA)
     assert.equal(found?.kind, kind)
     if (remove !== undefined) assert.equal(found?.remove, remove)
   })
 
-test('no rule, however odd, makes the reader throw', () => {
+test('no rule makes the reader throw', () => {
   fc.assert(
     fc.property(fc.array(fc.string()), (words) => {
       findLeftovers([nat(`-A PREROUTING -d 169.254.169.254/32 ${words.join(' ')} -j DNAT`)], METADATA)
@@ -245,7 +245,7 @@ test('no rule, however odd, makes the reader throw', () => {
   )
 })
 
-test('tables that cannot be read are reported with what to do; legacy ones that are not there are not asked for', async () => {
+test('tables that cannot be read are reported with the remedy, and missing tables of iptables-legacy are not requested', async () => {
   const asked: string[] = []
   const exec: Exec = async (_bounds, [, , command = '']) => {
     asked.push(command)
@@ -267,7 +267,7 @@ test('tables that cannot be read are reported with what to do; legacy ones that 
   assert.match(unread[1] ?? '', /NET_RAW/)
 })
 
-test('many rules with one word do not hide a rule with another', async () => {
+test('many rules with one text do not hide a rule with another', async () => {
   const many = Array.from(
     { length: 101 },
     (_, port) => `-A CNI-DN-1 -d 169.254.169.254/32 -p tcp -m tcp --dport ${port} -j DNAT`,
@@ -289,26 +289,26 @@ const MASQUERADE = nat(
   `-A CILIUM_POST_nat -s 10.0.0.0/24 ! -o cilium_+ -m comment --comment "${CILIUM_MASQUERADE}" -j MASQUERADE`,
 )
 const DATAPLANES: Record<string, [Parameters<typeof whyBypassed>[0], RegExp | undefined]> = {
-  'a plain node': [{ interfaces: ['lo', 'eth0', 'cni0'], netkit: false, natRules: [] }, undefined],
-  'Cilium that masquerades by iptables': [
+  'an ordinary node': [{ interfaces: ['lo', 'eth0', 'cni0'], netkit: false, natRules: [] }, undefined],
+  'Cilium which masquerades by iptables': [
     { interfaces: ['cilium_host', 'lxc1'], netkit: false, natRules: [MASQUERADE] },
     undefined,
   ],
-  'Cilium that does not': [
+  'Cilium which does not masquerade by iptables': [
     { interfaces: ['cilium_host'], netkit: false, natRules: [] },
     /--dataplane=netfilter/,
   ],
   'Cilium with netkit': [{ interfaces: ['cilium_host'], netkit: true, natRules: [MASQUERADE] }, /netkit/],
-  'Calico’s eBPF': [{ interfaces: ['bpfin.cali', 'bpfout.cali'], netkit: false, natRules: [] }, /Calico/],
-  'Calico without it': [{ interfaces: ['cali123', 'tunl0'], netkit: false, natRules: [] }, undefined],
+  'Calico with eBPF': [{ interfaces: ['bpfin.cali', 'bpfout.cali'], netkit: false, natRules: [] }, /Calico/],
+  'Calico without eBPF': [{ interfaces: ['cali123', 'tunl0'], netkit: false, natRules: [] }, undefined],
 }
 for (const [what, [facts, sentence]] of Object.entries(DATAPLANES))
-  test(`dataplane: ${what}: ${sentence === undefined ? 'passes netfilter' : 'may bypass it'}`, () => {
+  test(`the dataplane of ${what} ${sentence === undefined ? 'uses netfilter' : 'may bypass netfilter'}`, () => {
     if (sentence === undefined) assert.equal(whyBypassed(facts), undefined)
     else assert.match(`${whyBypassed(facts)?.why}: ${whyBypassed(facts)?.remedy}`, sentence)
   })
 
-test('netkit devices are known by their kind, not by a name', async () => {
+test('netkit devices are recognised by their kind, not by their name', async () => {
   const lines = [
     '3: netkit@if2: <UP> mtu 1500 \\    link/ether 0a:00 brd ff:ff \\    veth addrgenmode eui64',
     '4: lxc1@if2: <UP> mtu 1500 \\    link/netrom \\    netkit mode l3 type primary',
@@ -323,7 +323,7 @@ test('netkit devices are known by their kind, not by a name', async () => {
   assert.deepEqual(await Promise.all(lines.map((line) => hasNetkit(exec(line)))), [false, true])
 })
 
-test('the options of the metadata service: required tokens and one hop need no word, all else does', () => {
+test('the options of the metadata service cause a warning unless tokens are required and the hop limit is one', () => {
   const codes = (version1: boolean, hopLimit: number | undefined) =>
     imdsWarnings({ version1, hopLimit }).map(({ code }) => code)
   assert.deepEqual(codes(false, 1), [])
@@ -349,7 +349,7 @@ function surroundingsWith(changed: Partial<SurroundingsOptions>) {
   return { surroundings, logs: () => lines.map(({ msg }) => msg) }
 }
 
-test('a dataplane that comes after the guard is seen at the next look, long before the tables are searched again', async () => {
+test('a dataplane that is installed later is noticed at the next check, long before the tables are searched again', async () => {
   let interfaces = ['eth0']
   const asked: string[] = []
   const { surroundings, logs } = surroundingsWith({
@@ -376,7 +376,7 @@ test('a dataplane that comes after the guard is seen at the next look, long befo
   assert.deepEqual(logs(), ['the block may have no effect on this node'])
 })
 
-test('no look at the dataplane, and so nobody who waits for ready, waits for the search for leftovers', async () => {
+test('the check of the dataplane, and so readiness, does not wait for the search for leftovers', async () => {
   const { surroundings } = surroundingsWith({ readNatRules: () => new Promise(() => {}) })
   void surroundings.searchLeftovers()
   await surroundings.lookAtDataplane()
@@ -384,7 +384,7 @@ test('no look at the dataplane, and so nobody who waits for ready, waits for the
   assert.equal(readinessOf(now, NOW).code, 'ready')
 })
 
-test('--dataplane=netfilter is obeyed, and what it was given against is still reported', async () => {
+test('--dataplane=netfilter overrides the check of the dataplane, whose result is still reported', async () => {
   const { surroundings, logs } = surroundingsWith({
     dataplane: 'netfilter',
     readInterfaces: async () => ['cilium_host'],
@@ -407,7 +407,7 @@ test('--dataplane=netfilter is obeyed, and what it was given against is still re
   assert.deepEqual(logs(), ['the block counts as verified because of --dataplane=netfilter'])
 })
 
-test('a metadata service that is switched off, or answers by one address only, is no reason for a warning', async () => {
+test('a metadata service that is switched off, or answers on one address only, causes no warning', async () => {
   for (const readImdsOptions of [
     async () => undefined,
     async (address: string) => {
@@ -421,7 +421,7 @@ test('a metadata service that is switched off, or answers by one address only, i
   }
 })
 
-test('one that does not answer is asked again soon, and reported once', async () => {
+test('a metadata service that does not answer is asked again soon, and reported once', async () => {
   let now = NOW
   let asked = 0
   const { surroundings, logs } = surroundingsWith({
@@ -442,7 +442,7 @@ test('one that does not answer is asked again soon, and reported once', async ()
     surroundings.state().warnings.map(({ code }) => code),
     ['imds-not-checked'],
   )
-  // Off EC2 that is how it stays, and the operator is told that it is no fault there.
+  // Outside EC2 this is always the case, and the warning says that it is no fault there.
   assert.match(
     surroundings.state().warnings[0]?.detail ?? '',
     /a node without a metadata service, such as one outside EC2, has nothing for this guard to refuse$/,

@@ -1,4 +1,4 @@
-/** What the guard finds on the node around it: leftovers, dataplanes, the options of the metadata service. */
+/** What the guard finds on its node: leftovers, dataplanes, and the options of the metadata service. */
 import assert from 'node:assert/strict'
 import type { ChildProcess } from 'node:child_process'
 import { createServer } from 'node:net'
@@ -17,7 +17,7 @@ type Json = {
   warnings: { code: string; detail: string }[]
 }
 
-/** As EC2 answers: PUT a token, GET without one as the instance's options say. Prints what it is asked. */
+/** A server that answers like EC2: a token for PUT, and GET without one as the instance's options say. Prints the requests. */
 const METADATA_SERVICE = `
 require('node:http').createServer((request, response) => {
   console.log(request.method, request.url, request.headers['x-aws-ec2-metadata-token'] ?? '-')
@@ -25,7 +25,7 @@ require('node:http').createServer((request, response) => {
   response.writeHead(status, { Server: 'EC2ws' }).end('a-token-or-a-listing')
 }).listen(80, '::', () => console.log('up'))`
 
-describe('the node around the guard', needsNamespaces(), () => {
+describe('the guard on its node', needsNamespaces(), () => {
   let node: TestNode
   let guard: GuardProcess | undefined
   let service: ChildProcess | undefined
@@ -64,7 +64,7 @@ describe('the node around the guard', needsNamespaces(), () => {
     return asked
   }
 
-  test('rules of kube2iam and kiam are found in both kinds of iptables, and the command that is shown removes each', async () => {
+  test('finds rules of kube2iam and kiam in both variants of iptables, and shows a command that removes each', async () => {
     const add = (kind: string, rest: string) => node.must('node', `${kind} -t nat ${rest}`.split(' '))
     await add(
       'iptables-nft',
@@ -83,7 +83,7 @@ describe('the node around the guard', needsNamespaces(), () => {
       '-A PREROUTING -p tcp -d 169.254.169.253 --dport 80 -j DNAT --to-destination 10.0.0.10:8181',
     )
     await (await start([], ADMIN_AND_RAW)).becomes('ready')
-    await until('they are found', async () => (await status()).leftovers.length > 0)
+    await until('the rules are found', async () => (await status()).leftovers.length > 0)
     const { leftovers } = await status()
     assert.deepEqual(leftovers.map(({ kind }) => kind).sort(), [
       'kiam',
@@ -91,7 +91,7 @@ describe('the node around the guard', needsNamespaces(), () => {
       'kube2iam-or-kiam',
     ])
     assert.equal(await guard?.metric('leftover_rules'), 3)
-    await until('it is logged', () =>
+    await until('they are logged', () =>
       Boolean(guard?.logs.some(({ msg }) => msg === 'rules of kube2iam or kiam found')),
     )
     for (const { remove } of leftovers) await node.must('node', ['sh', '-c', remove])
@@ -101,7 +101,7 @@ describe('the node around the guard', needsNamespaces(), () => {
     assert.match(await node.must('node', ['iptables-nft-save', '-t', 'nat']), /-d 169\.254\.169\.253\/32/)
   })
 
-  test('without NET_RAW the tables of iptables-legacy cannot be read, and it says so', async () => {
+  test('reports that it cannot read the tables of iptables-legacy without NET_RAW', async () => {
     await node.must(
       'node',
       'iptables-legacy -t nat -A PREROUTING -p tcp -d 169.254.169.254 -j DNAT --to-destination 10.0.0.10:8181'.split(
@@ -109,12 +109,12 @@ describe('the node around the guard', needsNamespaces(), () => {
       ),
     )
     await (await start()).becomes('ready')
-    await until('it says so', async () =>
+    await until('it is reported', async () =>
       /iptables-legacy .+NET_RAW/.test((await warned('leftovers-not-checked')) ?? ''),
     )
   })
 
-  test('a dataplane that may bypass netfilter: not verified, not ready, no leave for the broker, until --dataplane=netfilter', async () => {
+  test('is not verified and not ready with a dataplane that may bypass netfilter, until --dataplane=netfilter is set', async () => {
     const running = await start()
     await running.becomes('ready')
     await node.must('node', 'ip link add cilium_host type bridge'.split(' '))
@@ -135,7 +135,7 @@ describe('the node around the guard', needsNamespaces(), () => {
     assert.equal((await status()).verified, true)
   })
 
-  test('Cilium that masquerades by iptables uses the host’s stack', async () => {
+  test('is ready with Cilium if that masquerades by iptables, since it uses the host’s stack then', async () => {
     await node.must('node', 'ip link add cilium_host type bridge'.split(' '))
     for (const rule of [
       '-N CILIUM_POST_nat',
@@ -159,21 +159,21 @@ describe('the node around the guard', needsNamespaces(), () => {
     [403, 1, []],
   ] as const
   for (const [answer, hopLimit, codes] of OPTIONS)
-    test(`a metadata service that answers ${answer} without a token, with hop limit ${hopLimit}: ${codes.join(' and ') || 'nothing to say'}`, async () => {
+    test(`reports ${codes.join(' and ') || 'nothing'} for a metadata service that answers ${answer} without a token, with hop limit ${hopLimit}`, async () => {
       const asked = await serveMetadata(answer, hopLimit)
       const running = await start()
       await running.becomes('ready')
-      // A listing without a token, and a token: nothing that is worth anything.
+      // The guard requests a listing without a token, and a token, but nothing secret.
       const questions = ['GET /latest/meta-data/ -', 'PUT /latest/api/token -'].slice(
         0,
         answer === 403 ? 1 : 2,
       )
-      // On a busy machine it may be asked again.
+      // The requests may be repeated on a busy machine.
       const different = () => [...new Set(asked)]
-      await until('it was asked', () => different().length === questions.length)
+      await until('the requests arrived', () => different().length === questions.length)
       const look = ['nft', 'list', 'table', ...IMDS_PROBE_TABLE.split(' ')]
       await until('its table is gone', async () => (await node.run('node', look)).code !== 0)
-      await until('status says it', async () => {
+      await until('status shows it', async () => {
         const seen = (await status()).warnings
           .map(({ code }) => code)
           .filter((code) => code.startsWith('imds-'))
@@ -184,14 +184,14 @@ describe('the node around the guard', needsNamespaces(), () => {
         assert.match((await warned('imds-hop-limit')) ?? '', new RegExp(`travel ${hopLimit} hops`))
     })
 
-  test('the hop limit is seen by IPv6 too', async () => {
+  test('sees the hop limit by IPv6, too', async () => {
     await node.must('aws', ['sh', '-c', 'for f in /proc/sys/net/ipv6/conf/*/hop_limit; do echo 3 >$f; done'])
     await serveMetadata(401, 64)
     await (await start(['--metadata-address=fd00:ec2::254'])).becomes('ready')
-    await until('status says it', async () => /travel 3 hops/.test((await warned('imds-hop-limit')) ?? ''))
+    await until('status shows it', async () => /travel 3 hops/.test((await warned('imds-hop-limit')) ?? ''))
   })
 
-  test('a metadata service that is silent, closes, or talks nonsense is reported in one sentence', async () => {
+  test('reports in one sentence a metadata service that does not answer, closes the connection, or is malformed', async () => {
     const exec = async () => ({ code: 0, stdout: '{"nftables":[]}', stderr: '' })
     for (const [answer, sentence] of [
       ['', /did not answer within 2000 ms/],

@@ -1,4 +1,4 @@
-/** What others do to a node's firewall every day, and to the guard's link and directory. */
+/** What other programs do to a node's firewall every day, and to the guard's link and directory. */
 import assert from 'node:assert/strict'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import { BROKER_LINK } from '../../common/addresses.ts'
@@ -17,7 +17,7 @@ table inet filter {
   chain output { type filter hook output priority filter; }
 }
 `
-/** The shape of what firewalld loads: its own table, replaced, which accepts what is established. */
+/** What firewalld loads: it replaces its own table, which accepts established connections. */
 const FIREWALLD = `add table inet firewalld
 delete table inet firewalld
 table inet firewalld {
@@ -56,13 +56,13 @@ const FLUSH_ALL = ['filter', 'nat', 'mangle', 'raw'].flatMap((table) => [
   `ip6tables -t ${table} -X`,
 ])
 
-type Deed = { readonly repairs: 0 | 1; readonly does: (node: TestNode) => Promise<unknown> }
+type Change = { readonly repairs: 0 | 1; readonly does: (node: TestNode) => Promise<unknown> }
 const nftFile = (text: string) => (node: TestNode) => node.must('node', ['nft', '-f', '-'], text)
 const shell =
   (...commands: string[]) =>
   (node: TestNode) =>
     node.must('node', ['sh', '-e', '-c', commands.join('\n')])
-const DEEDS: Record<string, Deed> = {
+const CHANGES: Record<string, Change> = {
   'nft -f /etc/nftables.conf': { repairs: 1, does: nftFile(NFTABLES_CONF) },
   'a reload of firewalld': { repairs: 0, does: nftFile(FIREWALLD) },
   'a reload of firewalld that flushes all (its iptables backend)': {
@@ -91,7 +91,7 @@ const DEEDS: Record<string, Deed> = {
   },
 }
 
-describe('the guard among others', needsNamespaces(), () => {
+describe('the guard among other programs', needsNamespaces(), () => {
   let node: TestNode
   let guard: GuardProcess
   before(async () => {
@@ -119,18 +119,18 @@ describe('the guard among others', needsNamespaces(), () => {
   const repairs = () => guard.repairs()
   const counted = () => guard.metric('packets_total{rule="metadata_refused"}')
 
-  for (const [what, deed] of Object.entries(DEEDS))
-    test(`${what}: ${deed.repairs === 0 ? 'is not even noticed' : 'is repaired'}, and nothing is forgotten`, async () => {
+  for (const [what, change] of Object.entries(CHANGES))
+    test(`${change.repairs === 0 ? 'needs no repair' : 'repairs its rules'} after ${what}, and keeps its counts`, async () => {
       await refused()
-      // A rule taken away makes the guard repair, and so read and count.
+      // A removed rule makes the guard repair, and so read the counters.
       await node.must('node', ['nft', 'flush chain inet pod2iam_guard pin'])
       await until('the repair', async () => (await repairs()) > 0)
-      // The check after a repair tells what it counted.
+      // The check after a repair reports the packets that the repair counted.
       await until('the count', async () => (await counted()) >= 2)
-      // On a crowded machine one flush can be met by two repairs.
+      // On a busy machine one flush may cause two repairs.
       const before = await repairs()
-      await deed.does(node)
-      if (deed.repairs > 0) await until('the repair', async () => (await repairs()) > before)
+      await change.does(node)
+      if (change.repairs > 0) await until('the repair', async () => (await repairs()) > before)
       await until(
         'it is refused again',
         async () =>
@@ -139,11 +139,11 @@ describe('the guard among others', needsNamespaces(), () => {
       )
       await refused()
       await guard.becomes('ready')
-      if (deed.repairs === 0) assert.equal(await repairs(), before)
+      if (change.repairs === 0) assert.equal(await repairs(), before)
       assert.ok((await counted()) >= 2)
     })
 
-  test('no connection to the broker’s address leaves the node while somebody deletes the link, again and again', async () => {
+  test('lets no connection to the broker’s address leave the node while the link is deleted repeatedly', async () => {
     await guard.end('SIGTERM')
     await node.must('node', ['ip', 'link', 'delete', BROKER_LINK])
     await node.must('node', ['nft', 'flush ruleset'])
@@ -166,7 +166,7 @@ describe('the guard among others', needsNamespaces(), () => {
     assert.deepEqual(gaps, [])
   })
 
-  test('a full disk under the state: one sentence, not ready, the block stands, the broker gets no leave; and back', async () => {
+  test('keeps the block, is not ready and reports one sentence while the disk of its state is full, and recovers', async () => {
     await guard.end('SIGTERM')
     await node.must('node', [
       'sh',
@@ -176,7 +176,7 @@ describe('the guard among others', needsNamespaces(), () => {
     ])
     guard = await startGuard(node, ['--state-dir=/run/full', '--poll-interval=100ms'])
     const sentence = /^the state cannot be written to \/run\/full \(ENOSPC.+\): .+$/
-    await until('it says so', async () => {
+    await until('it is reported', async () => {
       const { status, code, detail = '' } = await guard.readiness()
       return status === 503 && code === 'state-not-written' && sentence.test(detail)
     })
@@ -187,14 +187,14 @@ describe('the guard among others', needsNamespaces(), () => {
     await node.must('node', ['rm', '/run/full/filler'])
     await node.must('node', ['mount', '-o', 'remount,size=1m', '/run/full'])
     await guard.becomes('ready')
-    await until('the broker gets leave', async () => !(await whyUnguarded(directory, Date.now())))
+    await until('the node counts as guarded', async () => !(await whyUnguarded(directory, Date.now())))
   })
 
-  test('every log line of a run with trouble is JSON with a message, and what is wrong has its sentence', async () => {
+  test('writes every log line as JSON with a message, and every problem with one sentence', async () => {
     await node.must('node', ['nft', 'flush ruleset'])
     await until('the repair', async () => (await repairs()) === 1)
     process.kill(guard.monitorPid('socat'), 'SIGKILL')
-    await until('it is told', () => guard.logs.some(({ msg }) => msg === 'monitor ended'))
+    await until('it is logged', () => guard.logs.some(({ msg }) => msg === 'monitor ended'))
     await guard.end('SIGTERM')
     for (const { level, msg, detail, ...fields } of guard.logs) {
       assert.ok(msg.length > 0 && !msg.includes('\n'))

@@ -1,4 +1,4 @@
-/** What the guard knows of the ways into a node while `ip` works, fails and works again. */
+/** What the guard knows about the ways into a node while `ip` works, fails and works again. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createTopology } from '../../node-guard/firewall/node/topology.ts'
@@ -7,10 +7,10 @@ import type { Exec, ExecResult } from '../../node-guard/firewall/process/exec.ts
 const ok = (stdout: string): ExecResult => ({ code: 0, stdout, stderr: '' })
 const links = (...names: string[]) => ok(JSON.stringify(names.map((ifname) => ({ ifname }))))
 
-/** @param listed what `ip link show` gives, one after the other */
+/** @param listed the results of `ip link show`, one after the other */
 function waysWith(listed: ExecResult[]) {
-  const told: unknown[] = []
-  const log = { error: (_: string, fields: { detail: string }) => told.push(fields.detail) }
+  const logged: unknown[] = []
+  const log = { error: (_: string, fields: { detail: string }) => logged.push(fields.detail) }
   const exec: Exec = async (_, args) => {
     if (args.includes('link')) return listed.shift() ?? links()
     return ok(args.includes('rule') ? '[{"priority":0,"src":"all","table":"local"}]' : '')
@@ -21,13 +21,13 @@ function waysWith(listed: ExecResult[]) {
     fallback: () => ['eth0'],
     log: log as never,
   })
-  return { ways, told }
+  return { ways, logged }
 }
 
 const FAILED: ExecResult = { code: 'missing', stdout: '', stderr: 'spawn ip ENOENT' }
 
-test('before ip has answered, and while it cannot, the default routes stay in force, and one sentence says so', async () => {
-  const { ways, told } = waysWith([FAILED, FAILED, links('eth0')])
+test('the default routes are used before ip has answered and while it fails, with one message', async () => {
+  const { ways, logged } = waysWith([FAILED, FAILED, links('eth0')])
   assert.deepEqual(ways.known(), { uplinks: ['eth0'], inner: [], outer: [] })
   assert.equal(await ways.look(), false)
   assert.equal(await ways.look(), false)
@@ -36,12 +36,12 @@ test('before ip has answered, and while it cannot, the default routes stay in fo
     ways.problem() ?? '',
     /^the node's interfaces could not be read.*ip cannot be run.*use the pod2iam image/,
   )
-  assert.equal(told.length, 1)
+  assert.equal(logged.length, 1)
   assert.equal(await ways.look(), false)
   assert.equal(ways.problem(), undefined)
 })
 
-test('what was seen last is kept when ip fails or its output is cut', async () => {
+test('the last known interfaces are kept when ip fails or its output is cut off', async () => {
   const { ways } = waysWith([links('eth0', 'eth1'), FAILED, ok('[{"ifname":"et')])
   assert.equal(await ways.look(), true)
   for (const _ of ['fails', 'is cut']) {
@@ -51,7 +51,7 @@ test('what was seen last is kept when ip fails or its output is cut', async () =
   }
 })
 
-test('only a change of what the rules need counts as one', async () => {
+test('only a change that the rules need counts as a change', async () => {
   const { ways } = waysWith([links('eth0', 'eth1'), links('eth1', 'eth0'), links('eth0')])
   assert.equal(await ways.look(), true)
   assert.equal(await ways.look(), false)

@@ -7,34 +7,38 @@ beforeEach(() => mock.timers.enable({ apis: ['setTimeout'] }))
 afterEach(() => mock.timers.reset())
 
 const watching = () => {
-  const told: string[] = []
+  const reported: string[] = []
   const stop = watch(
     { command: 'tail', args: ['-f', '/dev/null'], matches: () => true },
-    { event: () => told.push('event'), missed: () => told.push('unseen'), ended: () => told.push('ended') },
+    {
+      event: () => reported.push('event'),
+      missed: () => reported.push('unseen'),
+      ended: () => reported.push('ended'),
+    },
   )
-  return { told, stop }
+  return { reported, stop }
 }
 
-it('what happened before the command listened, the first time too, is said to be unseen', () => {
-  const { told, stop } = watching()
+it('watch reports that events before the command listened are unseen, also the first time', () => {
+  const { reported, stop } = watching()
   mock.timers.tick(1000)
   stop()
-  assert.deepEqual(told, ['unseen'])
+  assert.deepEqual(reported, ['unseen'])
 })
 
-it('once stopped it says nothing', () => {
-  const { told, stop } = watching()
+it('watch reports nothing after it is stopped', () => {
+  const { reported, stop } = watching()
   stop()
   mock.timers.tick(10_000)
-  assert.deepEqual(told, [])
+  assert.deepEqual(reported, [])
 })
 
-it('what happened before is said to be unseen again, as long as the command is not seen to listen', () => {
-  const { told, stop } = watching()
+it('watch reports unseen events repeatedly, up to sixty times, while the command is not known to listen', () => {
+  const { reported, stop } = watching()
   for (let second = 0; second < 70; second++) mock.timers.tick(1000)
   stop()
   assert.deepEqual(
-    told,
+    reported,
     Array.from({ length: 60 }, () => 'unseen'),
   )
 })

@@ -1,8 +1,8 @@
 /** Nodes that lack a tool: a wrapper for a command line, whose process sees /usr/sbin without it. */
 
 /**
- * @param missing names of tools that are not there
- * @param fakes shell scripts in the place of tools
+ * @param missing names of tools that do not exist there
+ * @param fakes shell scripts that replace tools
  */
 export function withoutTools(
   missing: readonly string[],

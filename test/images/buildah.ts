@@ -1,6 +1,6 @@
 /**
- * Builds the Dockerfile with buildah, without a daemon and without a registry. The bases are stand-ins made of this
- * machine's own programs, under the names that the Dockerfile asks for.
+ * Builds the Dockerfile with buildah, without a daemon and without a registry. The base images are stand-ins made of this
+ * machine's own programs, with the names that the Dockerfile uses.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -12,7 +12,7 @@ import { needsPeer, peer } from '../peers/peers.ts'
 import { eventually, Hopeless } from '../support/until.ts'
 import { makeBuilder, makeRuntime } from './stand-ins.ts'
 
-/** For what hangs: a run of buildah alone takes a second of CPU. */
+/** The limit for a run that hangs. A run of buildah alone takes a second of CPU time. */
 const RUN_MS = 600_000
 
 const PROJECT = fileURLToPath(new URL('../..', import.meta.url))
@@ -38,7 +38,7 @@ export function needsBuildah(): { skip?: string } {
   return {}
 }
 
-export type ImageConfig = {
+type ImageConfig = {
   readonly Entrypoint: readonly string[]
   readonly User: string
   readonly Labels: Readonly<Record<string, string>>
@@ -46,23 +46,23 @@ export type ImageConfig = {
 
 export type Builder = {
   readonly config: (target: Target) => ImageConfig
-  /** Runs a command of an image to its end. */
+  /** Runs a command of an image and waits for its end. */
   readonly run: (
     target: Target,
     argv: readonly string[],
     options?: RunOptions,
   ) => { readonly code: number | null; readonly stdout: string; readonly output: string }
-  /** Starts one that serves. */
+  /** Starts a command that serves. */
   readonly serve: (target: Target, argv: readonly string[], options?: RunOptions) => Server
-  /** Makes one more image, of the files in a directory and nothing else. */
+  /** Builds another image from the files in a directory only. */
   readonly add: (name: string, root: string, entrypoint: readonly string[]) => void
   /** Writes an image into a new directory: `manifest.json`, and every blob under its digest in hexadecimal, as it is. */
   readonly export: (name: string, directory: string) => void
   readonly remove: () => void
 }
 
-export type RunOptions = {
-  /** `uid:gid`; default: the image's. */
+type RunOptions = {
+  /** `uid:gid`, by default that of the image. */
   readonly user?: string
   readonly env?: Readonly<Record<string, string>>
   /** Files of the host, mounted read-only: `host:container`. */
@@ -70,7 +70,7 @@ export type RunOptions = {
 }
 
 export type Server = {
-  /** Status and body once something answers; throws with the output when it ended, or nothing does in time. */
+  /** Gives body and status once the server answers. Throws with its output if it has ended or does not answer in time. */
   readonly ask: (url: string) => Promise<string>
   /** Runs a command of this machine in its network namespace. */
   readonly beside: (argv: readonly string[]) => string
@@ -80,8 +80,8 @@ export type Server = {
 }
 
 /**
- * Every run of buildah has mounts and processes of its own: whatever becomes of it, none is left. Programs in containers
- * have a network of their own, too, and, as in a pod's sandbox, an empty /dev/shm.
+ * Every run of buildah has its own mounts and processes, so that none is left, however it ends. Programs in containers also
+ * have their own network and, as in a pod's sandbox, an empty /dev/shm.
  */
 const APART = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc'] as const
 const OWN_SANDBOX = [
@@ -95,7 +95,7 @@ const OWN_SANDBOX = [
   ],
 ] as const
 
-/** Builds all three images (some 20 s). */
+/** Builds all three images, which takes about 20 s. */
 export function buildImages(): Builder {
   const directory = mkdtempSync(join(tmpdir(), 'pod2iam-images-'))
   const remove = () => rmSync(directory, { recursive: true, force: true })
@@ -211,7 +211,7 @@ function build(buildah: Buildah, target: Target): void {
     ...base('TOOLS_IMAGE', 'builder'),
     ...base('RUNTIME_IMAGE', 'runtime'),
     ...['--build-arg', 'VERSION=1.2.3', '--build-arg', 'REVISION=abc'],
-    // What `npm ci` would have put there.
+    // The packages that `npm ci` would have installed.
     ...['--volume', `${PROJECT}node_modules:/src/node_modules:ro`, PROJECT],
   )
 }
@@ -245,7 +245,7 @@ function server(child: ChildProcess): Server {
     async stop() {
       if (child.exitCode !== null) return
       const ended = once(child, 'close')
-      // Buildah, the first process of its namespace; `unshare` waits for it. The other way round nobody would.
+      // Kills buildah, the first process of its namespace, because `unshare` waits for it; nothing would wait for `unshare`.
       kill(childrenOf(child.pid))
       await ended
     },
@@ -271,7 +271,7 @@ function programOf(pid: number): string | undefined {
   }
 }
 
-/** Of all its threads; none where it has ended by itself. */
+/** The children of all its threads; none if it has ended. */
 function childrenOf(pid: number | undefined): number[] {
   const lists = globSync(`/proc/${pid}/task/*/children`).map((file) => {
     try {
@@ -288,6 +288,6 @@ function kill(pids: readonly number[]): void {
     try {
       process.kill(pid, 'SIGKILL')
     } catch {
-      // It ended just now.
+      // The process has just ended.
     }
 }

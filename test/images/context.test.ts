@@ -1,11 +1,11 @@
-/** What the images are built from reaches the builder: a folder that is copied is not left out of the context. */
+/** The build context has every folder that the Dockerfile copies. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 
 const read = (name: string) => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8')
 
-test('everything that the Dockerfile copies from the context is in it, and nothing else', () => {
+test('the build context has everything that the Dockerfile copies, and nothing else', () => {
   const copied = [...read('Dockerfile').matchAll(/^COPY (?!--from)(.*)$/gm)].flatMap(([, words = '']) =>
     words
       .split(' ')

@@ -1,4 +1,4 @@
-/** The three images, built from the Dockerfile and run. A file that a stage forgets is missing here. */
+/** The three images are built from the Dockerfile and run, which shows any file that a stage lacks. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -50,7 +50,7 @@ describe('the images', needsBuildah(), () => {
     if (files) rmSync(files, { recursive: true })
   })
 
-  test('start as the sandbox starts them', () => {
+  test('have the entrypoint that the sandbox uses', () => {
     for (const target of ['sidecar', 'injector', 'node-guard'] as const)
       assert.deepEqual(builder.config(target).Entrypoint, entrypoint(target))
   })
@@ -60,7 +60,7 @@ describe('the images', needsBuildah(), () => {
     ['injector', '65532:65532'],
     ['node-guard', '0:0'],
   ] as const)
-    test(`say what they are and run as they should: ${target}`, () => {
+    test(`have the labels and the user that they should have (${target})`, () => {
       const { User, Labels } = builder.config(target)
       assert.equal(User, user)
       const label = (name: string) => Labels[`org.opencontainers.image.${name}`]
@@ -71,15 +71,15 @@ describe('the images', needsBuildah(), () => {
       assert.match(label('title') ?? '', /^pod2iam /)
     })
 
-  test('print their version: the node guard’s pre-pull of the sidecar does nothing else', () => {
+  test('print their version, which is all that the node guard’s pre-pull of the sidecar does', () => {
     for (const target of ['sidecar', 'injector', 'node-guard'] as const) {
       const { code, stdout, output } = builder.run(target, [...entrypoint(target), '--version'])
-      // On stderr buildah may have a word to say.
+      // buildah may write to stderr.
       assert.deepEqual([code, stdout], [0, `${VERSION}\n`], output)
     }
   })
 
-  test('the injector’s has the operator’s program as well', () => {
+  test('have the operator’s program in that of the injector', () => {
     const { code, stdout, output } = builder.run('injector', [
       '/nodejs/bin/node',
       '/pod2iam/pod2iam.cjs',
@@ -88,10 +88,10 @@ describe('the images', needsBuildah(), () => {
     assert.deepEqual([code, stdout], [0, `${VERSION}\n`], output)
   })
 
-  test('have the broker beside the firewall, under an id of its own', () => {
+  test('have the broker beside the firewall in that of the node guard, with its own uid', () => {
     const run = () => builder.run('node-guard', BROKER, { user: '9171:9171' })
     let { code, output } = run()
-    // On a crowded machine buildah may end before it has copied what a program said that ended at once.
+    // On a busy machine buildah may end before it has copied the output of a program that ends at once.
     for (let again = 0; again < 3 && !output.includes('pod2iam'); again++) ({ code, output } = run())
     assert.match(output, /pod2iam broker: --node-name \(or POD2IAM_NODE_NAME\) is required/)
     assert.equal(code, 2)
@@ -102,21 +102,21 @@ describe('the images', needsBuildah(), () => {
     assert.notEqual(builder.run('injector', ['/bin/sh', '-c', 'true']).code, 0)
   })
 
-  test('have, for the sidecar, a start hook that runs as its user and waits for its file', () => {
-    // It is not there at first, as in a new sandbox.
+  test('have a start hook in that of the sidecar, which runs as its user and waits for its file', () => {
+    // The file does not exist at first, as in a new pod sandbox.
     const made = `test ! -e ${STARTED_FILE}; (sleep 0.5; : > ${STARTED_FILE}) &`
     const { code, output } = builder.run('sidecar', ['/bin/sh', '-ec', `${made} exec ${WAIT_STARTED}`])
     assert.equal(code, 0, output)
   })
 
-  test('serve: the sidecar, which is not ready and says why', async () => {
+  test('run the sidecar, which serves and is not ready', async () => {
     const sidecar = serve('sidecar', entrypoint('sidecar'), { env: { POD2IAM_STATE_DIR: '/tmp' } })
     assert.match(await sidecar.ask('http://127.0.0.1:9170/livez'), /"live":true.* 200$/s)
     assert.match(await sidecar.ask('http://127.0.0.1:9170/readyz'), /"ready":false.* 503$/s)
     assert.match(await sidecar.ask('http://127.0.0.1:9169/latest/meta-data/'), / 200$/)
   })
 
-  test('serve: the injector, while no API server answers', async () => {
+  test('run the injector, which serves while no API server answers', async () => {
     const images = ['--sidecar-image=a', '--node-guard-image=b', '--kubeconfig=/kubeconfig']
     const authority = ['--ca-secret=n/s', '--service-name=i', '--webhook-configuration=i']
     const injector = serve('injector', [...entrypoint('injector'), ...images, ...authority], {
@@ -125,7 +125,7 @@ describe('the images', needsBuildah(), () => {
     assert.match(await injector.ask('http://127.0.0.1:8080/readyz'), /certificate-not-ready.* 503$/s)
   })
 
-  test('serve: the broker', async () => {
+  test('run the broker, which serves', async () => {
     const broker = serve('node-guard', [...BROKER, '--node-name=n', '--kubeconfig=/kubeconfig'], {
       user: '9171:9171',
       volumes: [`${files}/kubeconfig:/kubeconfig`],
@@ -134,7 +134,7 @@ describe('the images', needsBuildah(), () => {
   })
 
   for (const backend of ['nft', 'iptables'])
-    test(`serve: the firewall, which keeps its rules with ${backend} and finds all its programs`, async () => {
+    test(`run the firewall, which keeps its rules with ${backend} and finds all its programs`, async () => {
       const guard = serve('node-guard', [...entrypoint('node-guard'), 'guard', `--backend=${backend}`])
       let answer = ''
       const ready = async () => {
@@ -142,7 +142,7 @@ describe('the images', needsBuildah(), () => {
         return answer.endsWith(' 200')
       }
       const status = () => JSON.parse(guard.within([...entrypoint('node-guard'), 'status', '--json']))
-      // What status reads is written a moment after the guard is ready.
+      // The file that status reads is written just after the guard is ready.
       const isVerified = async () => (await ready()) && status().verified === true
       await until('the firewall is ready and verified', isVerified, {
         deadlineMs: 600_000,
@@ -154,7 +154,7 @@ describe('the images', needsBuildah(), () => {
       assert.equal(status().backend, backend === 'nft' ? 'nft' : 'iptables-nft')
     })
 
-  describe('on Debian trixie’s packages', needsImageSystem(), () => {
+  describe('with the packages of Debian trixie', needsImageSystem(), () => {
     for (const [program, version] of [
       ['nft', 'nftables v1.1.3 '],
       ['iptables-nft', 'iptables v1.8.11 (nf_tables)'],

@@ -1,6 +1,6 @@
 /**
- * Root file systems that stand in for the bases of the Dockerfile: of Debian trixie's packages where `.ci/image-programs` has
- * unpacked them, as the bases are, else of this machine's own programs. Node is this machine's in both.
+ * Root file systems that replace the base images of the Dockerfile: from Debian trixie's packages, like those, if
+ * `.ci/image-programs` has unpacked them, and otherwise from this machine's own programs. Node is this machine's in both.
  */
 import { execFileSync } from 'node:child_process'
 import {
@@ -17,13 +17,13 @@ import { basename, dirname, join } from 'node:path'
 import { imageSystem, installed } from '../peers/peers.ts'
 
 const NODE = '/nodejs/bin/node'
-/** What the Dockerfile's commands run, beside what it copies into the image. */
+/** The programs that the Dockerfile's commands run, besides those that it copies into the image. */
 const SHELL = ['bash', 'sh', 'ldd'].concat(
   ...['cat', 'cp', 'dirname', 'grep', 'ln', 'ls', 'mkdir', 'readlink', 'rm', 'sed', 'sleep', 'sort', 'test'],
 )
 const SHIPPED = ['nft', 'ip', 'socat', 'prlimit', 'setpriv', 'xtables-nft-multi', 'xtables-legacy-multi']
 
-/** On top of the runtime, a distribution with shell and tools; `npm ci` and `apt-get` only check what they are given. */
+/** A distribution with a shell and tools, on top of the runtime. Its `npm ci` and `apt-get` only check their arguments. */
 export function makeBuilder(root: string, system = imageSystem()): void {
   if (system === undefined) copyMachine(root)
   else copySystem(system, root)
@@ -40,7 +40,7 @@ export function makeBuilder(root: string, system = imageSystem()): void {
   )
 }
 
-/** Distroless: node, what it is linked to, and glibc whole, as Debian's package has it. */
+/** A distroless image: node, the libraries it is linked to, and all of glibc as in Debian's package. */
 export function makeRuntime(root: string, system = imageSystem()): void {
   copyFile(root, realpathSync(process.execPath), NODE)
   const linked = linkedTo(process.execPath)
@@ -50,16 +50,16 @@ export function makeRuntime(root: string, system = imageSystem()): void {
     const [directory = ''] = more.map((library) => dirname(library))
     const wanted = [...linked, ...more].map((library) => join(directory, basename(library)))
     for (const library of wanted) copyFile(root, library, library.slice(system.length))
-    // The dynamic linker, under the name that programs have for it.
+    // The dynamic linker, with the name that programs use.
     for (const link of globSync(`${system}/usr/lib{,64}/ld-linux*`))
       copyFile(root, link, link.slice(system.length))
   }
   mkdirSync(join(root, 'tmp'))
-  // Not by mkdir, whose mode the umask narrows: any user may write there.
+  // Not by the mode of mkdir, which the umask restricts: every user may write there.
   chmodSync(join(root, 'tmp'), 0o1777)
 }
 
-/** All of it but documentation and configuration. */
+/** Copies the system without documentation and configuration. */
 function copySystem(system: string, root: string): void {
   linkLikeDebian(root)
   const from = globSync(`${system}/usr/{bin,sbin,lib,lib64}`)
@@ -78,7 +78,7 @@ function copyProgram(root: string, name: string): void {
   const path = installed(name)
   if (path === undefined) throw new Error(`${name} is not installed`)
   copyFile(root, realpathSync(path), `/usr/bin/${name}`)
-  // A script.
+  // ldd is a script, which has no libraries.
   if (name !== 'ldd') for (const library of linkedTo(path)) copyFile(root, library)
 }
 
@@ -88,7 +88,7 @@ function copyFile(root: string, from: string, to = from): void {
   copyFileSync(realpathSync(from), join(root, to))
 }
 
-/** Since Debian 12 `/lib` and its like are links. */
+/** Since Debian 12 `/lib` and similar directories are links. */
 function linkLikeDebian(root: string): void {
   mkdirSync(join(root, 'usr/bin'), { recursive: true })
   for (const name of ['bin', 'sbin', 'lib', 'lib64']) {
@@ -96,7 +96,7 @@ function linkLikeDebian(root: string): void {
     try {
       symlinkSync(`usr/${name}`, join(root, name))
     } catch {
-      // It is there already.
+      // It exists already.
     }
   }
 }

@@ -1,4 +1,4 @@
-/** What every workflow keeps to, so that a stolen tag or a pull request cannot become a release. */
+/** The rules for every workflow, so that a stolen tag or a pull request cannot become a release. */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
@@ -29,30 +29,30 @@ for (const file of readdirSync(DIRECTORY)) {
   const steps = Object.values(workflow.jobs).flatMap(({ steps = [] }) => steps)
 
   describe(`the workflow ${file}`, () => {
-    test('runs actions of others by commit, with the release beside it', () => {
+    test('pins actions of others to a commit, with the release in a comment', () => {
       for (const [line] of text.matchAll(/^.*\buses: (?!\.\/).*$/gm))
         assert.match(line, /uses: [\w.-]+\/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/)
     })
 
-    test('may read, and more only where a job says so', () => {
+    test('may only read by default, and is not triggered by pull_request_target', () => {
       assert.deepEqual(workflow.permissions, { contents: 'read' })
       assert.ok(!('pull_request_target' in workflow.on))
     })
 
-    test('puts nothing that others write into a script, and leaves no token on disk', () => {
+    test('puts no expression into a script, and leaves no token on disk', () => {
       for (const { run = '' } of steps) assert.doesNotMatch(run, /\$\{\{/)
       for (const { uses = '', with: inputs } of steps)
         if (uses.startsWith('actions/checkout')) assert.equal(inputs?.['persist-credentials'], false)
     })
 
-    test('ends', () => {
+    test('has a time limit for every job', () => {
       for (const [name, job] of Object.entries(workflow.jobs))
         if (job.steps !== undefined) assert.ok(job['timeout-minutes'], name)
     })
   })
 }
 
-test('the newest and the oldest Kubernetes are built and run alike', () => {
+test('the newest and the oldest Kubernetes are built and run in the same way', () => {
   const { jobs }: Workflow = parse(readFileSync(new URL('test.yaml', DIRECTORY), 'utf8'))
   const peers = readFileSync(new URL('../../.ci/peers', import.meta.url), 'utf8')
   for (const name of ['api', 'kubernetes']) {

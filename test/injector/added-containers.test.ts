@@ -52,8 +52,8 @@ describe('redirect mode', () => {
     })
 })
 
-describe('the containers added', () => {
-  it('carry the identity in the env of the sidecar only', () => {
+describe('the added containers', () => {
+  it('have the identity in the env of the sidecar only', () => {
     const given = pod({}, { [KEYS.externalId]: 'partner-7', [KEYS.sessionName]: 'nightly' })
     const { sidecar, gate } = injected(given, decide(given, namespace(), settings()))
     assert.equal(sidecar.env.get(IDENTITY_ENV.source), 'annotation')
@@ -94,14 +94,14 @@ describe('the containers added', () => {
     })
   })
 
-  it('take IMDSv2 as required when the operator requires it', () => {
+  it('require IMDSv2 when the operator requires it', () => {
     const given = pod({}, { [KEYS.imdsTokens]: 'optional' })
     const { sidecar } = injected(given, decide(given, namespace(), settings({ imdsTokens: 'required' })))
     assert.equal(sidecar.env.get('POD2IAM_IMDS_TOKENS'), 'required')
   })
 
   for (const restartPolicy of ['Always', 'OnFailure', 'Never', undefined])
-    it(`tell the gate restartPolicy ${restartPolicy ?? 'Always, the default'}`, () => {
+    it(`have restartPolicy ${restartPolicy ?? 'Always, the default,'} in the env of the gate`, () => {
       const given = pod({ restartPolicy })
       const { gate } = injected(given, decide(given, namespace(), settings()))
       assert.equal(gate.env.get('POD2IAM_RESTART_POLICY'), restartPolicy ?? 'Always')
@@ -149,7 +149,7 @@ describe('the containers added', () => {
   })
 })
 
-describe('what is injected is understood by the programs it is for', () => {
+describe('the injected settings are read by the programs without an error', () => {
   /** What the kubelet adds for Services of the pod's namespace with unlucky names (`enableServiceLinks`). */
   const SERVICE_LINKS = Object.fromEntries(
     ['BROKER', 'SIDECAR', 'HEALTH', 'LISTEN'].map((name) => [`POD2IAM_${name}_PORT`, 'tcp://10.0.0.1:80']),
@@ -194,7 +194,7 @@ describe('a pod that starts in one stage', () => {
   const said = (env: readonly { name: string; value: string }[], name: string) =>
     env.find((one) => one.name === name)?.value
 
-  it('has the sidecar alone, whose start hook waits, and which proves the block itself', () => {
+  it('has only the sidecar, whose start hook waits and which proves the block itself', () => {
     const { sidecar, names, env } = sidecarOf(pod({}, ENV))
     assert.deepEqual(names, ['pod2iam-sidecar'])
     assert.deepEqual(sidecar.lifecycle, { postStart: { exec: { command: ['/pod2iam/wait-started'] } } })
@@ -204,7 +204,7 @@ describe('a pod that starts in one stage', () => {
     assert.equal(said(env, 'POD2IAM_ACCEPT_DROP'), undefined)
   })
 
-  it('has besides that the same sidecar as one with a gate', () => {
+  it('otherwise has the same sidecar as a pod with a gate', () => {
     const [one, two] = [sidecarOf(pod({}, ENV)), sidecarOf(pod({}, ENV), settings({ start: 'two-stage' }))]
     assert.deepEqual(two.names, ['pod2iam-sidecar', 'pod2iam-gate'])
     const { lifecycle, ...rest } = one.sidecar
@@ -213,7 +213,7 @@ describe('a pod that starts in one stage', () => {
     assert.ok(lifecycle !== undefined && !('lifecycle' in two.sidecar))
   })
 
-  it('proves as the operator says', () => {
+  it('has a sidecar that proves the block in the way the operator chose', () => {
     const by = settings({ gateProof: 'report', gateAcceptDrop: true })
     const { env } = sidecarOf(pod({}, ENV), by)
     assert.equal(said(env, 'POD2IAM_PROOF'), 'report')
@@ -225,7 +225,7 @@ describe('a pod that starts in one stage', () => {
     ['it is in its host’s IPC namespace', { hostIPC: true }, ENV, settings()],
     ['the operator wants two stages', {}, ENV, settings({ start: 'two-stage' })],
   ] as const)
-    it(`is none where ${what}`, () => {
+    it(`is replaced by a pod with a gate where ${what}`, () => {
       const { sidecar, names, env } = sidecarOf(pod(spec, annotations), by)
       assert.deepEqual(names, ['pod2iam-sidecar', 'pod2iam-gate'])
       assert.equal(sidecar.lifecycle, undefined)
@@ -233,7 +233,7 @@ describe('a pod that starts in one stage', () => {
         assert.equal(said(env, name), undefined, name)
     })
 
-  it('is told by its status annotation, which is another one', () => {
+  it('says so in its status annotation, whose template hash differs', () => {
     const status = (by: Parameters<typeof settings>[0]) => {
       const given = pod({}, ENV)
       const { metadata } = applyPatch(given, opsOf(decide(given, namespace(), settings(by)))) as {
@@ -246,14 +246,14 @@ describe('a pod that starts in one stage', () => {
     assert.notEqual(one.template, two.template)
   })
 
-  it('stays Guaranteed, and requests no more than its sidecar', () => {
+  it('stays Guaranteed', () => {
     const resources = { limits: { cpu: '1', memory: '1Gi' } }
     const { sidecar } = sidecarOf(pod(container({ resources }), ENV))
     const { requests, limits } = sidecar.resources as { requests: Dict; limits: Dict }
     assert.deepEqual(requests, limits)
   })
 
-  it('is understood by the sidecar', () => {
+  it('has a sidecar whose settings it reads without an error', () => {
     const { env } = sidecarOf(pod({}, ENV), settings({ gateAcceptDrop: true }))
     const variables = Object.fromEntries(env.map(({ name, value }) => [name, value]))
     const read = parseSettings(SIDECAR_SETTINGS, { argv: [], env: variables })

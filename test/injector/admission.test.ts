@@ -1,4 +1,4 @@
-/** End to end: the API server of the sandbox calls the injector by the configurations that we ship. */
+/** End to end: the API server of the sandbox calls the injector as the shipped webhook configurations say. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
@@ -59,12 +59,12 @@ describe('admission by an API server', () => {
       metadata: { name, labels, annotations },
     } as KubeObject)
 
-  /** As an operator with an own certificate does: the shipped file, with the caBundle of that certificate. */
+  /** Applies the shipped file with the caBundle of its own certificate, as an operator does who brings one. */
   async function applyWebhooks(file: string) {
     const configuration = parse(await readFile(new URL(file, FILES), 'utf8'))
     for (const { clientConfig } of configuration.webhooks)
       clientConfig.caBundle = Buffer.from(api.caPem).toString('base64')
-    // Aliases of YAML are one object in memory.
+    // YAML aliases are one object in memory, so the configuration is copied through JSON.
     await api.admin.apply(JSON.parse(JSON.stringify(configuration)))
   }
 
@@ -94,14 +94,14 @@ describe('admission by an API server', () => {
     )
   const initNames = ({ spec }: Pod) => (spec.initContainers ?? []).map(({ name }) => name)
 
-  it('an annotated pod gets sidecar and gate before its own init containers', async () => {
+  it('an annotated pod gets the sidecar and the gate before its own init containers', async () => {
     const pod = await create('shop', undefined, { initContainers: [{ name: 'migrate', image: 'orders' }] })
     assert.deepEqual(initNames(pod), ['pod2iam-sidecar', 'pod2iam-gate', 'migrate'])
     assert.equal(pod.spec.initContainers?.[0]?.restartPolicy, 'Always')
     assert.equal(pod.metadata.labels?.[KEYS.injected], 'true')
   })
 
-  it('metadata only, by the other half of the match condition', async () => {
+  it('a pod that asks for metadata only, without a role, passes the match condition', async () => {
     const pod = await create('shop', { [KEYS.inject]: 'metadata' })
     assert.deepEqual(initNames(pod), ['pod2iam-sidecar', 'pod2iam-gate'])
   })
@@ -109,8 +109,8 @@ describe('admission by an API server', () => {
   for (const [what, where, annotations, injected] of [
     ['without annotation in an enabled namespace', 'shop', {}, false],
     ['without annotation in a namespace labelled all', 'jobs', {}, true],
-    ['that opted out', 'jobs', { [KEYS.inject]: 'false' }, false],
-    ['that opted out with a role', 'shop', { [KEYS.inject]: 'false', [KEYS.role]: ROLE }, false],
+    ['that opted out of a namespace labelled all', 'jobs', { [KEYS.inject]: 'false' }, false],
+    ['that opted out but names a role', 'shop', { [KEYS.inject]: 'false', [KEYS.role]: ROLE }, false],
     ['in a namespace that did not opt in', 'web', { [KEYS.role]: ROLE }, false],
   ] as const)
     it(`a pod ${what} is ${injected ? 'injected' : 'not touched'}`, async () => {
@@ -137,7 +137,7 @@ describe('admission by an API server', () => {
           )
         })
 
-  it('a living pod that opted out stays so', async () => {
+  it('a living pod that opted out cannot opt in again', async () => {
     const { metadata } = await create('shop', { [KEYS.inject]: 'false', [KEYS.role]: ROLE })
     const back = { metadata: { annotations: { [KEYS.inject]: null } } }
     assert.match(
@@ -146,12 +146,12 @@ describe('admission by an API server', () => {
     )
   })
 
-  it('a pod without any annotations passes the match conditions', async () => {
+  it('a pod without any annotations is created without a sidecar', async () => {
     const bare = { metadata: { generateName: 'bare-', namespace: 'shop' } }
     assert.deepEqual(initNames(await create('shop', undefined, {}, bare)), [])
   })
 
-  it('a role the namespace may not use is refused with the sentence, told as by the API server', async () => {
+  it('a role that the namespace may not use is refused, with the injector’s sentence in the API server’s message', async () => {
     const message = await refusal(create('shop', { [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' }))
     assert.match(
       message,
@@ -165,7 +165,7 @@ describe('admission by an API server', () => {
     assert.match(warnings.join(), /container "app" sets AWS_ACCESS_KEY_ID/)
   })
 
-  it('restricted PodSecurity admits the pod in redirect mode env', async () => {
+  it('PodSecurity restricted admits the pod in redirect mode env', async () => {
     const securityContext = {
       allowPrivilegeEscalation: false,
       capabilities: { drop: ['ALL'] },
@@ -181,7 +181,7 @@ describe('admission by an API server', () => {
     ])
   })
 
-  it('the example is applied without a warning and its DaemonSet’s pod gets the sidecar', async () => {
+  it('the example is applied without a warning, and the pod of its DaemonSet gets the sidecar', async () => {
     const applied = await api.admin.applyYaml(await readFile(EXAMPLE, 'utf8'))
     assert.deepEqual(applied.warnings, [])
     const daemonSet = await api.admin.get('daemonsets', 'datadog-agent', 'datadog')
@@ -202,7 +202,7 @@ describe('admission by an API server', () => {
     ['CronJob', 'batch/v1'],
   ] as const) {
     const applied = async (where: string, annotations: Dict, podSpec: Dict) => {
-      const told: string[] = []
+      const received: string[] = []
       const restartPolicy = apiVersion === 'batch/v1' ? 'Never' : 'Always'
       const template = {
         metadata: { labels: { app: 'x' }, annotations },
@@ -217,15 +217,15 @@ describe('admission by an API server', () => {
         CronJob: { schedule: '0 3 * * *', jobTemplate: { spec: { template } } },
       }
       const object = { apiVersion, kind, metadata: { name: 'x', namespace: where }, spec: specs[kind] }
-      const options = { dryRun: true, onWarning: (text: string) => told.push(text) }
+      const options = { dryRun: true, onWarning: (text: string) => received.push(text) }
       await api.admin.create(object as unknown as KubeObject, options)
-      return told.join()
+      return received.join()
     }
-    it(`who applies a ${kind} whose pods would be refused is warned at once`, async () => {
-      const told = await applied('shop', { [KEYS.role]: ROLE }, { hostNetwork: true })
-      assert.match(told, /pods of this workload will be refused: a pod on the host network/)
+    it(`a ${kind} whose pods would be refused is applied with a warning`, async () => {
+      const received = await applied('shop', { [KEYS.role]: ROLE }, { hostNetwork: true })
+      assert.match(received, /pods of this workload will be refused: a pod on the host network/)
     })
-    it(`who applies a ${kind} where no namespace is opted in is warned, and who does it right is not`, async () => {
+    it(`a ${kind} is applied with a warning in a namespace that is not opted in, and without one if nothing is wrong`, async () => {
       assert.match(
         await applied('web', { [KEYS.role]: ROLE }, {}),
         /kubectl label namespace web pod2iam\.dev/,
@@ -235,7 +235,7 @@ describe('admission by an API server', () => {
     })
   }
 
-  it('who makes a bare pod is warned as who applies a Deployment, wherever that is', async () => {
+  it('a pod of no controller is created with the same warnings as a Deployment, in every namespace', async () => {
     await create('web')
     assert.match(warnings.join(), /is not opted in, so it gets no credentials: kubectl label namespace web/)
     for (const where of ['web', 'shop', 'jobs']) {
@@ -254,19 +254,19 @@ describe('admission by an API server', () => {
     assert.deepEqual(warnings, [])
   })
 
-  it('who mistypes what a namespace says is warned, at its creation and when it is changed', async () => {
-    const told: string[] = []
-    const options = { onWarning: (text: string) => told.push(text) }
+  it('a namespace with a misspelt label or annotation is created and changed with a warning', async () => {
+    const received: string[] = []
+    const options = { onWarning: (text: string) => received.push(text) }
     const labels = { [KEYS.injection]: 'enable' }
     await api.admin.create(
       { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'typo', labels } },
       options,
     )
-    assert.match(told.join(), /is "enable", and only .* opt a namespace in: did you mean "enabled"\?/)
+    assert.match(received.join(), /is "enable", and only .* opt a namespace in: did you mean "enabled"\?/)
     const patch = async (metadata: Dict) => {
-      told.length = 0
+      received.length = 0
       await api.admin.patch('namespaces', 'typo', undefined, { metadata }, options)
-      return told.join()
+      return received.join()
     }
     assert.equal(await patch({ labels: { team: 'x' } }), '')
     assert.equal(await patch({ labels: { [KEYS.injection]: 'enabled' } }), '')
@@ -280,7 +280,7 @@ describe('admission by an API server', () => {
     )
   })
 
-  it('what was decided stands in the audit log, by webhook', async () => {
+  it('the audit log has the decision of each webhook', async () => {
     const { metadata } = await create('shop')
     await refusal(create('shop', { [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' }))
     const audits = (await api.calls()).map(({ audit }) => audit)
@@ -298,7 +298,7 @@ describe('admission by an API server', () => {
     assert.ok(metadata.name)
   })
 
-  it('neither sidecar nor gate gets a token of the API server, the app keeps its own', async () => {
+  it('neither the sidecar nor the gate gets a token for the API server, and the app keeps its own', async () => {
     const pod = await create('shop')
     const paths = (one: Dict) =>
       ((one.volumeMounts ?? []) as Dict[]).map(({ name, mountPath }) => [mountPath, name])
@@ -313,7 +313,7 @@ describe('admission by an API server', () => {
     assert.doesNotMatch(JSON.stringify(without.spec), /kube-api-access-/)
   })
 
-  it('the identity of a living pod is frozen, also through its status', async () => {
+  it('the identity of a living pod cannot be changed, neither directly nor through its status', async () => {
     const { metadata } = await create('shop')
     const patch = (key: string, value: string, subresource?: string) =>
       api.admin.patch(
@@ -333,7 +333,7 @@ describe('admission by an API server', () => {
 
   describe('beside a webhook that strips restartPolicy', () => {
     let stripper: Server
-    /** Whether it strips only the first time it sees a pod, or always. */
+    /** Whether it removes restartPolicy at every call, or only at the first one. */
     let always = false
 
     before(async () => {
@@ -388,12 +388,12 @@ describe('admission by an API server', () => {
       stripper.close()
     })
 
-    it('once: reinvocation puts it back', async () => {
+    it('once, the injector restores it when it is reinvoked', async () => {
       const pod = await create('shop')
       assert.equal(pod.spec.initContainers?.[0]?.restartPolicy, 'Always')
     })
 
-    it('again and again: the pod is refused in words instead of hanging for ever', async () => {
+    it('every time, the pod is refused with a sentence instead of hanging for ever', async () => {
       always = true
       assert.match(
         await refusal(create('shop')),
@@ -403,7 +403,7 @@ describe('admission by an API server', () => {
     })
   })
 
-  it('while the injector is away only pods that ask are stopped', async () => {
+  it('while the injector is unreachable, only pods that ask for credentials are refused', async () => {
     injector.kill('SIGKILL')
     await until(() => injector.signalCode !== null)
     const message = await refusal(create('shop'))
@@ -411,7 +411,7 @@ describe('admission by an API server', () => {
     assert.deepEqual(initNames(await create('shop', { [KEYS.inject]: 'false' })), [])
     assert.deepEqual(initNames(await create('web')), [])
     assert.deepEqual(initNames(await create('shop', {})), [])
-    // What only warns stops nobody.
+    // A webhook that only warns blocks nothing.
     await create('web', { 'iam.amazonaws.com/rol': ROLE })
     await namespace('unwarned', { [KEYS.injection]: 'enable' }, { [KEYS.allowedRoles]: 'x' })
     assert.deepEqual(warnings, [])

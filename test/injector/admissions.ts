@@ -1,10 +1,10 @@
-/** Clients that create pods all the time, and what became of them. */
+/** Clients that create pods all the time, and count what became of each pod. */
 import { KEYS } from '../../common/keys.ts'
 import type { KubeClient, KubeObject } from '../sandbox/kube/client/client.ts'
 import { until } from '../support/until.ts'
 import { type Dict, ROLE } from './fixtures.ts'
 
-/** A pod and what shall become of it, whoever judges it. */
+/** A pod and the expected outcome of its admission, whichever replica judges it. */
 export type Candidate = {
   readonly what: string
   readonly pod: Dict
@@ -20,11 +20,11 @@ type Expected =
 export type Taken = { readonly asked: number; readonly wrong: Readonly<Record<string, number>> }
 
 export type Admissions = {
-  /** Since the last time this was asked. */
+  /** Counts since the last call. */
   readonly taken: () => Taken
-  /** Waits until each client has seen so many answers from now on. */
+  /** Waits until each client has received this many more answers. */
   readonly more: (each: number) => Promise<void>
-  /** What is created from now on. */
+  /** Replaces the candidates that are created from now on. */
   readonly offer: (candidates: readonly Candidate[]) => void
   readonly end: () => Promise<void>
 }
@@ -34,7 +34,7 @@ export const SHOP = 'shop'
 
 type Kube = Pick<KubeClient, 'create'>
 
-/** Creates candidates by dry-run, in turns; all that ask for a role ask for this one. */
+/** Creates the candidates in turn, as dry runs; every candidate that asks for a role asks for this one. */
 export function admissions(kube: Kube, first: readonly Candidate[], role = ROLE): Admissions {
   let candidates = first
   let asked = 0
@@ -73,7 +73,7 @@ export function admissions(kube: Kube, first: readonly Candidate[], role = ROLE)
   }
 }
 
-/** What {@link CANDIDATES} and {@link tampered} try to bring in. */
+/** What {@link candidates} and {@link tampered} try to smuggle in. */
 const FOREIGN = /evil|NODE_OPTIONS|10\.0\.0\.1|status"/
 
 type Init = { name: string; env?: Dict[]; lifecycle?: unknown }
@@ -128,7 +128,7 @@ export const FORGED = {
   restartPolicy: 'Always',
 }
 
-/** Where candidates are created, and what those ask for that want a role. */
+/** The namespace of the candidates, and the annotations of those that ask for a role. */
 export type Asking = { readonly namespace: string; readonly annotations: Readonly<Record<string, string>> }
 const ASKING: Asking = { namespace: SHOP, annotations: { [KEYS.role]: ROLE } }
 
@@ -156,7 +156,7 @@ export function candidates({ namespace, annotations }: Asking): Candidate[] {
 
 export const CANDIDATES: readonly Candidate[] = candidates(ASKING)
 
-/** What the injector wrote, as somebody would copy it and change one thing: refused, or put right. */
+/** Pods as the injector wrote them, copied with one change: each is refused or corrected. */
 export async function tampered(kube: Kube, asking = ASKING): Promise<Candidate[]> {
   const { namespace, annotations } = asking
   const { pod } = candidate('', annotations, {}, 'injected', namespace)

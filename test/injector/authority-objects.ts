@@ -1,4 +1,4 @@
-/** What the chart makes for an injector with its own authority: its rights, its Secret, and a Service that leads to a port of this machine. */
+/** What the chart creates for an injector with its own authority: its rights, its Secret, and a Service that leads to a port of this machine. */
 import { KEYS } from '../../common/keys.ts'
 import type { Dict } from './fixtures.ts'
 
@@ -38,7 +38,7 @@ export function objects(port: number): Dict[] {
       metadata: { name: 'shop', labels: { [KEYS.injection]: 'enabled' }, annotations: allowed },
     },
     { apiVersion: 'v1', kind: 'ServiceAccount', metadata: here },
-    // Empty, as the chart makes it: `create` cannot be limited to one name.
+    // Empty, as the chart creates it: RBAC cannot limit `create` to one name.
     { apiVersion: 'v1', kind: 'Secret', metadata: { name: `${NAME}-ca`, namespace: PLACE } },
     { apiVersion: rbac, kind: 'ClusterRole', metadata: { name: NAME }, rules: CLUSTER_RULES },
     {

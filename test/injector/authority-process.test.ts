@@ -55,7 +55,7 @@ describe('the injector with its own authority', () => {
       () => 'not listening',
     )
 
-  it('is not ready, in words, until there is a configuration to write its bundle into', async () => {
+  it('is not ready, and says why, until there is a configuration to write its bundle into', async () => {
     await until(async () => (await readiness()) === 'certificate-not-ready')
     for (const file of ['webhooks.yaml', 'validating-webhooks.yaml']) {
       const configuration = parse(await readFile(new URL(file, FILES), 'utf8'))
@@ -64,7 +64,7 @@ describe('the injector with its own authority', () => {
     await until(async () => (await readiness()) === 'ready')
   })
 
-  it('admits pods with the certificate it gave itself', async () => {
+  it('admits pods with the certificate that it issued to itself', async () => {
     const pod = await api.admin.create({
       apiVersion: 'v1',
       kind: 'Pod',
@@ -78,13 +78,13 @@ describe('the injector with its own authority', () => {
     )
   })
 
-  it('tells whether its bundle is in sync, and no key is in its metrics', async () => {
+  it('reports whether its bundle is in sync, and has no key in its metrics', async () => {
     const metrics = await (await fetch(`${health}/metrics`)).text()
     assert.match(metrics, /pod2iam_injector_ca_bundle_in_sync [01]\n/)
     assert.doesNotMatch(metrics, /BEGIN/)
   })
 
-  it('asks for nothing that it has no right to', async () => {
+  it('makes no request that its rights forbid', async () => {
     const own = async () =>
       (await api.calls()).filter(({ user }) => user === `system:serviceaccount:${PLACE}:${NAME}`)
     for (const right of ['get namespaces', 'watch namespaces', 'watch pods', 'get secrets', 'update secrets'])

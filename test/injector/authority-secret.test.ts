@@ -20,7 +20,7 @@ async function stateOf(content: unknown) {
   return (await authoritySecret(kube, { namespace: 'n', name: 's' }).read()).state
 }
 
-test('a whole state is read as it was written', async () => {
+test('a complete state is read as it was written', async () => {
   for (const state of [
     { version: 1, current },
     { version: 1, current, next, previous },
@@ -28,7 +28,7 @@ test('a whole state is read as it was written', async () => {
     assert.deepEqual(await stateOf(state), state)
 })
 
-test('a state of which a part is something else counts as none, so that a new authority takes its place', async () => {
+test('a state with a malformed part counts as missing, so that a new authority replaces it', async () => {
   for (const state of [
     null,
     { version: 2, current },

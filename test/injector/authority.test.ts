@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test'
 import { parse } from 'yaml'
 import type { Kube } from '../../common/kube/client.ts'
+import type { SentBody } from '../../injector/admission/webhook.ts'
 import { authoritySecret } from '../../injector/certificates/authority-secret.ts'
 import { type BuiltInAuthority, builtInAuthority } from '../../injector/certificates/built-in-authority.ts'
 import { bundlePublisher } from '../../injector/certificates/ca-bundle.ts'
@@ -14,7 +15,6 @@ import { issueAuthority } from '../../injector/certificates/issue.ts'
 import type { Leaf } from '../../injector/certificates/rotation.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server/https.ts'
-import type { Body } from '../../injector/server/review-body.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
@@ -40,16 +40,16 @@ describe('the built-in authority', () => {
   let api: ApiServer
   let kube: Kube
   let replicas: Replica[] = []
-  /** The replicas' clock stands still, and is put ahead: a slow machine must not rotate anything. */
+  /** The replicas' clock stands still unless the test advances it, so that a slow machine does not cause a rotation. */
   let begun = 0
   let ahead = 0
-  /** In the shipped configurations together. */
+  /** The number of webhooks in both shipped configurations. */
   let entries = 0
 
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'p2i-'))
     api = await ApiServer.start({ directory, controllers: false })
-    kube = (await apiServer(await api.kubeconfig())).patient
+    kube = (await apiServer(await api.kubeconfig())).background
     await api.admin.create({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: PLACE } })
   })
   after(async () => {
@@ -75,11 +75,11 @@ describe('the built-in authority', () => {
       await api.admin.delete('secrets', SECRET.name, PLACE)
   })
 
-  /** A replica that reconciles only when it is told to; it allows every review it gets. */
+  /** A replica that reconciles only when the test says so; it allows every review. */
   function replica(): Replica {
     const leaves: Leaf[] = []
     let server: WebhookServer | undefined
-    const allow = async (body: string | Body) => {
+    const allow = async (body: string | SentBody) => {
       const { uid } = JSON.parse(String(body)).request
       return {
         status: 200 as const,
@@ -128,7 +128,7 @@ describe('the built-in authority', () => {
     )
   const ready = (...all: Replica[]) => until(() => all.every(({ server }) => server() !== undefined))
 
-  it('writes one bundle into every entry of both configurations, and signs with what is in it', async () => {
+  it('writes one bundle into every entry of both configurations, and signs with an authority in it', async () => {
     const one = replica()
     await ready(one)
     const [first, ...rest] = await bundles()
@@ -140,7 +140,7 @@ describe('the built-in authority', () => {
     assert.equal(one.authority.problem(), undefined)
   })
 
-  it('two replicas that start at once share one authority', async () => {
+  it('is shared by replicas that start at the same time', async () => {
     const all = [replica(), replica(), replica()]
     await ready(...all)
     assert.equal(new Set(all.map(({ leaves }) => leaves.at(-1)?.authority)).size, 1)
@@ -152,7 +152,7 @@ describe('the built-in authority', () => {
   })
 
   for (const isThere of [false, true])
-    it(`of two replicas that write at once, one reads again (Secret ${isThere ? 'empty' : 'missing'} before)`, async () => {
+    it(`is read again by one of two replicas that write at the same time, where the Secret was ${isThere ? 'empty' : 'missing'}`, async () => {
       if (isThere)
         await api.admin.create({ apiVersion: 'v1', kind: 'Secret', metadata: SECRET } as KubeObject)
       const [one, other] = [authoritySecret(kube, SECRET), authoritySecret(kube, SECRET)]
@@ -164,7 +164,7 @@ describe('the built-in authority', () => {
       assert.deepEqual((await other.read()).state, written)
     })
 
-  it('fills an empty Secret that the chart made, and keeps what else is in it', async () => {
+  it('fills the empty Secret of the chart, and keeps its other keys', async () => {
     const data = { note: Buffer.from('x').toString('base64') }
     await api.admin.create({
       apiVersion: 'v1',
@@ -177,7 +177,7 @@ describe('the built-in authority', () => {
     assert.deepEqual(Object.keys(secret.data).sort(), ['authority.json', 'note'])
   })
 
-  it('puts a bundle back that somebody overwrote or took away', async () => {
+  it('restores a bundle that somebody overwrote or removed', async () => {
     const one = replica()
     await ready(one)
     const before = await bundles()
@@ -211,7 +211,7 @@ describe('the built-in authority', () => {
     await ready(one)
   })
 
-  it('rotates authority and leaves of two replicas without losing an admission', async () => {
+  it('rotates the authority and the leaves of two replicas without losing an admission', async () => {
     const all = [replica(), replica()]
     await ready(...all)
     const meta = { name: 'pod2iam-injector', namespace: PLACE }
@@ -257,7 +257,7 @@ describe('the built-in authority', () => {
     }
     const bundleSizes: number[] = []
     try {
-      // Made, published, promoted, forgotten; the replicas take their turns one after the other.
+      // Created, published, promoted, removed; the replicas reconcile one after the other.
       for (const seconds of [0, 121, 125, 132, 150, 200, 205]) {
         ahead = seconds * 1000
         for (const { authority } of all) {

@@ -1,4 +1,4 @@
-/** The injector in a whole cluster, installed as the chart says: what only shows when pods really run. */
+/** The injector in a whole cluster, installed with the chart: what can only be seen when pods really run. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -27,7 +27,7 @@ describe('the injector in a cluster', needsNamespaces(), () => {
     return items.filter(({ regarding, reason: own }) => (regarding as Dict).name === name && own === reason)
   }
 
-  test('the sidecar holds no token of the API server, and serves its pod', async () => {
+  test('the sidecar has no token for the API server, and serves its pod', async () => {
     const pod = await cluster.pod('shop/orders', { annotations: { [KEYS.role]: 'shop-orders' } })
     await cluster.pods.waitFor(pod, isReady)
     const seen = await cluster.pods.exec(pod, ['ls', '-A', API_ACCESS], { container: 'pod2iam-sidecar' })
@@ -36,7 +36,7 @@ describe('the injector in a cluster', needsNamespaces(), () => {
     assert.match(own.stdout, /^token$/m)
   })
 
-  /** The ways on which annotations of a pod can be written; before Kubernetes 1.30 a webhook stands on each, since then a policy. */
+  /** The ways in which annotations of a pod can be written; a policy guards each of them, before Kubernetes 1.30 a webhook. */
   const WAYS: Readonly<Record<string, (annotations: Dict) => Promise<unknown>>> = {
     'the pod': (annotations) => cluster.kube.patch('pods', 'orders', 'shop', { metadata: { annotations } }),
     'pods/status': (annotations) =>
@@ -52,13 +52,13 @@ describe('the injector in a cluster', needsNamespaces(), () => {
     target: { apiVersion: 'v1', kind: 'Node', name: cluster.node.name },
   })
   for (const [way, write] of Object.entries(WAYS))
-    test(`the identity of a living pod is frozen through ${way}, with the sentence`, async () => {
+    test(`the identity of a living pod cannot be changed through ${way}, and the refusal names the annotation`, async () => {
       const error = await write({ [KEYS.role]: 'shop-billing' }).catch((reason: unknown) => reason)
       assert.ok(isApiError(error, 403), String(error))
       assert.match(error.message, /iam\.amazonaws\.com\/role of a pod cannot be changed/)
     })
 
-  test('a pod that was there before its namespace opted in is told how to get its sidecar', async () => {
+  test('a pod that is older than the opt-in of its namespace gets an Event InjectionMissing', async () => {
     await cluster.kube.patch('namespaces', 'shop', undefined, {
       metadata: { labels: { [KEYS.injection]: null } },
     })
@@ -69,13 +69,13 @@ describe('the injector in a cluster', needsNamespaces(), () => {
     await until(async () => (await eventsOn('early', 'InjectionMissing')).length === 1)
   })
 
-  test('a gate that waits is told by the code of the sidecar behind it', async () => {
+  test('a waiting gate is reported with the code of its sidecar', async () => {
     const stuck = await cluster.pod('shop/stuck', { annotations: { [KEYS.role]: 'unknown-role' } })
     const status = async () => (await cluster.pods.get(stuck))?.status as Dict | undefined
     await until(async () => typeof (await status())?.podIP === 'string')
-    // Before it has an answer of the broker it gives another reason, and it is not asked again for a minute.
+    // Before the broker has answered it, the sidecar gives another reason, and the injector does not ask again for a minute.
     await cluster.pods.waitForLog(stuck, 'pod2iam-sidecar', /sts-denied/, 60_000)
-    // Thirty seconds are long: the same sidecar behind a pod of no node, whose gate says that it began earlier.
+    // To avoid the wait of thirty seconds, a pod of no node has the same sidecar and a gate that seems to have started earlier.
     const since = new Date(Date.now() - 60_000).toISOString()
     const { spec } = await cluster.kube.get<KubeObject & { spec: Dict }>('pods', 'stuck', 'shop')
     const ghost = {
@@ -98,7 +98,7 @@ describe('the injector in a cluster', needsNamespaces(), () => {
       },
       { subresource: 'status' },
     )
-    // On a busy machine it may not answer within its second: then it is asked again after a minute.
+    // On a busy machine the sidecar may not answer within its second; then it is asked again after a minute.
     const note = /the sidecar says sts-denied: kubectl logs ghost -n shop -c pod2iam-gate/
     const isTold = async () =>
       (await eventsOn('ghost', 'GateWaiting')).some((event) => note.test(String(event.note)))
@@ -106,7 +106,7 @@ describe('the injector in a cluster', needsNamespaces(), () => {
     await cluster.kube.delete('pods', 'ghost', 'shop', { gracePeriodSeconds: 0 })
   })
 
-  test('the startup taint keeps pods away until the guard is ready, and goes by itself', async () => {
+  test('the startup taint keeps pods away until the guard is ready, and is then removed', async () => {
     const [node] = (await cluster.kube.list('nodes')).items
     const name = node?.metadata.name ?? ''
     const taints = async () =>

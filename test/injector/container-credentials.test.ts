@@ -1,10 +1,10 @@
-/** Container credentials at admission: who gets them, what is added, who is left alone, and what other replicas make of it. */
+/** Container credentials at admission: which pods get them, what is added, what is left alone, and what other replicas do with it. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { namespaceValues, podValues } from '../../injector/warnings/misspelt-values.ts'
 import {
   applyPatch,
@@ -58,7 +58,7 @@ const sentenceOf = (decision: object) => ('sentence' in decision ? String(decisi
 const withEnv = (...env: Dict[]) => pod({ containers: [app({ env })] })
 
 describe('container credentials', () => {
-  it('are off unless a pod, its namespace or the operator says otherwise, in this order', () => {
+  it('are off unless the pod, its namespace or the operator chooses otherwise, in this order of precedence', () => {
     assert.ok(!hasThem(injected(pod(), ENV)))
     assert.ok(hasThem(injected(pod(), ON)))
     assert.ok(hasThem(injected(pod(), ENV, 'on')))
@@ -73,7 +73,7 @@ describe('container credentials', () => {
     assert.match(podValues({ [KEYS.containerCredentials]: 'offf' }).join(), /did you mean "off"/)
   })
 
-  it('are not for redirect mode nft, which is said to who asks for them there, nor for pods without a role', () => {
+  it('have no effect in redirect mode nft, with a warning for a pod that asks, nor for pods without a role', () => {
     const asking = pod({}, { [KEYS.containerCredentials]: 'on' })
     const decision = decide(asking, choosing(), settings())
     assert.ok(!hasThem(applyPatch(asking, opsOf(decision)) as unknown as Injected))
@@ -83,7 +83,7 @@ describe('container credentials', () => {
     assert.ok(!hasThem(injected({ ...pod(), ...metadataOnly })))
   })
 
-  it('are two variables and the secret, read-only, for every container behind ours, whatever user it runs as', () => {
+  it('add two variables and the read-only secret to every container after ours', () => {
     for (const start of ['auto', 'two-stage'] as const) {
       const given = pod({
         containers: [app(), { ...app(), name: 'other', env: [{ name: 'A', value: 'b' }], volumeMounts: [] }],
@@ -113,28 +113,28 @@ describe('container credentials', () => {
 
   const CHOICES: Readonly<Record<string, Dict>> = {
     'the credentials of ECS': { name: 'AWS_CONTAINER_CREDENTIALS_RELATIVE_URI', value: '/v2/x' },
-    'those of EKS Pod Identity': {
+    'the credentials of EKS Pod Identity': {
       name: 'AWS_CONTAINER_CREDENTIALS_FULL_URI',
       value: 'http://169.254.170.23/v1/credentials',
     },
     'a secret of its own': { name: 'AWS_CONTAINER_AUTHORIZATION_TOKEN', value: 'x' },
     'web identity': { name: 'AWS_WEB_IDENTITY_TOKEN_FILE', value: '/var/run/secrets/eks.amazonaws.com/t' },
-    keys: { name: 'AWS_ACCESS_KEY_ID', valueFrom: { secretKeyRef: { name: 'k', key: 'id' } } },
+    'access keys': { name: 'AWS_ACCESS_KEY_ID', valueFrom: { secretKeyRef: { name: 'k', key: 'id' } } },
     'no metadata service': { name: 'AWS_EC2_METADATA_DISABLED', value: 'True' },
     'another metadata service': { name: ENDPOINT.name, value: 'http://mock:1338' },
   }
   for (const [what, entry] of Object.entries(CHOICES))
-    it(`leave a container alone that chooses ${what}`, () => {
+    it(`leave a container alone that has chosen ${what}`, () => {
       const one = injected(withEnv(entry))
       const others = entry.name === ENDPOINT.name ? [] : [ENDPOINT]
       assert.deepEqual(appOf(one).env, [entry, ...others])
       assert.equal(appOf(one).volumeMounts, undefined)
     })
-  it('do not leave one alone that allows the metadata service or names ours', () => {
+  it('are added to a container that allows the metadata service or names our endpoint', () => {
     for (const entry of [ENDPOINT, { name: 'AWS_EC2_METADATA_DISABLED', value: 'false' }])
       assert.deepEqual(appOf(injected(withEnv(entry))).volumeMounts, [MOUNT])
   })
-  it('leave a container alone in which their directory could not be made, and no other', () => {
+  it('leave a container alone only if their directory could not be created in it', () => {
     const mounting = (mount: Dict) => appOf(injected(pod({ containers: [app({ volumeMounts: [mount] })] })))
     for (const mountPath of ['/var/run/secrets/pod2iam-container', '/run/secrets/pod2iam-container/'])
       assert.equal(mounting({ name: 'x', mountPath }).env?.length, 1, mountPath)
@@ -148,7 +148,7 @@ describe('container credentials', () => {
       assert.equal(mounting(mount).env?.length, 3, mount.mountPath)
   })
 
-  it('are left as they are when the webhook is called again, and are admitted at the end', () => {
+  it('are unchanged when the webhook is called again, and are admitted at the end', () => {
     for (const start of ['auto', 'two-stage'] as const) {
       const by = settings({ ...ON, start })
       const one = withApiServerDefaults(injected(pod(), { ...ON, start }) as unknown as Dict)
@@ -158,7 +158,7 @@ describe('container credentials', () => {
       assert.equal(decideFinal(one, choosing(), by).kind, 'allow')
     }
   })
-  it('are removed from a pod that was copied from where they are on, and added to one from where they are off', () => {
+  it('are removed from a copied pod where they are off, and added to one where they are on', () => {
     const [on, off, nft] = [injected(), injected(pod(), ENV), injected(pod(), {})]
     for (const { from, by, has } of [
       { from: on, by: ENV, has: false },
@@ -176,7 +176,7 @@ describe('container credentials', () => {
       assert.deepEqual(opsOf(decide(corrected, choosing(), settings(by))), [])
     }
   })
-  it('go from a container for which another webhook has chosen since', () => {
+  it('are removed from a container for which another webhook has made a choice since', () => {
     const one = injected()
     appOf(one).env?.push(CHOICES['web identity'] ?? {})
     assert.deepEqual(
@@ -185,7 +185,7 @@ describe('container credentials', () => {
     )
   })
 
-  it('let nobody write the secret, mount it elsewhere, or have a volume of their own in its place', () => {
+  it('let no pod mount the secret writable or elsewhere, or replace it with its own volume', () => {
     for (const mount of [
       { name: VOLUME, mountPath: MOUNT.mountPath },
       { ...MOUNT, mountPath: '/x' },
@@ -200,7 +200,7 @@ describe('container credentials', () => {
     const forged = pod({ volumes: [{ name: VOLUME, hostPath: { path: '/' } }] })
     assert.match(sentenceOf(decide(forged, choosing(), settings(ON))), /is not as the injector adds it/)
   })
-  it('refuse a sidecar that has them in part, where another webhook has the last word', () => {
+  it('are refused if another webhook leaves only part of them in the sidecar, and are completed in another pass', () => {
     for (const spoil of [
       (one: Injected) => sidecarOf(one).env?.pop(),
       (one: Injected) => sidecarOf(one).volumeMounts?.pop(),
@@ -223,19 +223,19 @@ describe('container credentials', () => {
 describe('container credentials beside other replicas', () => {
   const peer = (object: Dict) =>
     readPeer({ ...object, metadata: { uid: 'a', ...(object.metadata as Dict) } }) ?? assert.fail()
-  it('wait until one of 0.1.0 is gone, which would refuse the volume, and say so', () => {
+  it('are left out, with a warning, while a replica of 0.1.0 would refuse their volume', () => {
     const old = peer(strictPod('old', [...IMAGES, '--redirect=env']))
-    const among = settingsAmong(settings(ON), [old])
+    const among = effectiveSettings(settings(ON), [old])
     const decision = decide(pod(), choosing('on'), among)
     const one = applyPatch(pod(), opsOf(decision)) as unknown as Injected
     assert.ok(!hasThem(one))
     assert.match(warningsOf(decision), /no container credentials, since an injector of a release before them/)
-    // Written by a replica that did not know of it yet.
+    // This pod was written by a replica that did not know about the old one yet.
     assert.equal(decideFinal(injected(), choosing(), among).kind, 'allow')
   })
-  it('are right in a pod whichever replica wrote it, on or off', () => {
+  it('are accepted as another replica wrote them, on or off', () => {
     const other = peer(replicaPod('b', [...IMAGES, '--redirect=env', '--container-credentials=on']))
-    const among = settingsAmong(settings(ENV), [other])
+    const among = effectiveSettings(settings(ENV), [other])
     assert.equal(decideFinal(injected(), choosing(), among).kind, 'allow')
     assert.equal(decideFinal(injected(pod(), ENV), choosing(), settings(ON)).kind, 'allow')
   })

@@ -20,7 +20,7 @@ import {
 
 type Injected = { spec: Dict & { initContainers: Dict[] } }
 
-/** What the mutating webhook answers to a creation, changed in places. */
+/** The answer of the mutating webhook to a creation with some changed fields. */
 async function answered(
   change: (request: Dict) => unknown = () => {},
   lookup: (name: string) => Promise<Namespace> = async () => namespace(),
@@ -58,7 +58,7 @@ const denied = (given: Dict) => {
 }
 
 describe('corner cases of admission requests', () => {
-  it('object.metadata.namespace empty: the namespace of the request counts', async () => {
+  it('an empty object.metadata.namespace: the namespace of the request is used', async () => {
     const asked: string[] = []
     const { lines, ops } = await answered(
       (request) => delete ((request.object as Dict).metadata as Dict).namespace,
@@ -71,7 +71,7 @@ describe('corner cases of admission requests', () => {
     assert.ok(ops)
   })
 
-  it('generateName, empty name: the log shows what it will be made from, and no name of ours depends on it', async () => {
+  it('generateName and an empty name: the log shows generateName, and no name of ours depends on it', async () => {
     const { lines, ops } = await answered((request) => {
       const metadata = (request.object as Dict).metadata as Dict
       delete metadata.name
@@ -81,7 +81,7 @@ describe('corner cases of admission requests', () => {
     assert.doesNotMatch(JSON.stringify(ops), /orders-5d8c/)
   })
 
-  it('dryRun: the same answer, and the log says that it was one', async () => {
+  it('dryRun: the answer is the same, and the log says that it was a dry run', async () => {
     const [dry, real] = [
       await answered((request) => Object.assign(request, { dryRun: true })),
       await answered(),
@@ -90,7 +90,7 @@ describe('corner cases of admission requests', () => {
     assert.equal(dry.lines.at(-1)?.dryRun, true)
   })
 
-  it('a subresource is allowed untouched', async () => {
+  it('a subresource is allowed unchanged', async () => {
     const { response, ops } = await answered((request) =>
       Object.assign(request, { subResource: 'ephemeralcontainers' }),
     )
@@ -98,19 +98,19 @@ describe('corner cases of admission requests', () => {
   })
 
   for (const operation of ['UPDATE', 'DELETE', 'CONNECT'])
-    it(`operation ${operation} is allowed untouched`, async () => {
+    it(`operation ${operation} is allowed unchanged`, async () => {
       const { response, ops } = await answered((request) => Object.assign(request, { operation }))
       assert.deepEqual([response?.allowed, ops], [true, undefined])
     })
 
-  it('what is no pod is allowed, with a line about the misconfiguration', async () => {
+  it('an object that is no pod is allowed, and the log has a line about the misconfiguration', async () => {
     const { response, lines } = await answered((request) =>
       Object.assign(request, { resource: { group: 'apps', version: 'v1', resource: 'deployments' } }),
     )
     assert.deepEqual([response?.allowed, lines.at(-1)?.reason], [true, 'not-a-pod-creation'])
   })
 
-  it('apiVersion v1beta1 is answered 400 with a sentence', async () => {
+  it('apiVersion v1beta1 is answered with 400 and a sentence', async () => {
     const { mutate: webhook } = webhooks({
       limits: async () => NO_LIMITS,
       accounts: noAccounts,
@@ -129,7 +129,7 @@ describe('corner cases of admission requests', () => {
     })
   })
 
-  it('object null, and uid missing, are answered 400, never 200 with an empty uid', async () => {
+  it('a null object or a missing uid is answered with 400, never with 200 and an empty uid', async () => {
     for (const change of [{ object: null }, { uid: '' }, { uid: undefined }]) {
       const { status, text } = await answered((request) => Object.assign(request, change))
       assert.equal(status, 400)
@@ -137,7 +137,7 @@ describe('corner cases of admission requests', () => {
     }
   })
 
-  it('a huge pod, of 3 MiB, is injected', async () => {
+  it('a huge pod of 3 MiB is injected', async () => {
     const env = Array.from({ length: 30_000 }, (_, index) => ({ name: `V${index}`, value: 'x'.repeat(80) }))
     const large = pod({ containers: [{ name: 'app', image: 'orders', env }] })
     assert.ok(JSON.stringify(large).length > 3 * 2 ** 20)
@@ -145,7 +145,7 @@ describe('corner cases of admission requests', () => {
     assert.ok(ops && JSON.stringify(ops).length < 10_000)
   })
 
-  it('a namespace that was labelled milliseconds ago: it is read for this review, from no cache', async () => {
+  it('a namespace that was labelled milliseconds ago: it is read for this review, not from a cache', async () => {
     let labels: Record<string, string> = {}
     const live = async () => namespace({ labels })
     assert.equal((await answered(() => {}, live)).ops, undefined)
@@ -153,7 +153,7 @@ describe('corner cases of admission requests', () => {
     assert.ok((await answered(() => {}, live)).ops)
   })
 
-  it('a ServiceAccount created milliseconds before the pod: none is looked up', async () => {
+  it('a ServiceAccount created milliseconds before the pod: no service account is read', async () => {
     assert.ok(
       (await answered((request) => Object.assign(request, { object: pod({ serviceAccountName: 'new' }) })))
         .ops,
@@ -171,10 +171,10 @@ describe('corner cases of admission requests', () => {
   ] as const)
     it(`a Windows pod by ${how} is refused`, () => assert.equal(denied(pod(spec)), 'windows'))
 
-  it('hostNetwork with a role is refused, never skipped without a word', () =>
+  it('hostNetwork with a role is refused, never silently skipped', () =>
     assert.equal(denied(pod({ hostNetwork: true })), 'host-network'))
 
-  it('hostUsers: false is injected as any other, and changes nothing about PodSecurity', () => {
+  it('a pod with hostUsers: false is injected like any other, and is treated the same under PodSecurity', () => {
     const labels = { [KEYS.injection]: 'enabled', 'pod-security.kubernetes.io/enforce': 'restricted' }
     const [relaxed, plain] = [
       inject(pod({ hostUsers: false }), namespace({ labels })),
@@ -183,16 +183,16 @@ describe('corner cases of admission requests', () => {
     assert.deepEqual(added(relaxed), added(plain))
   })
 
-  it('a Fargate pod is refused with what to use there', () =>
+  it('a Fargate pod is refused', () =>
     assert.equal(denied(pod({}, {}, { 'eks.amazonaws.com/fargate-profile': 'x' })), 'fargate'))
 
-  it('runAsNonRoot at pod level: the gate says for itself that it runs as root', () => {
+  it('runAsNonRoot at pod level: the gate itself sets that it runs as root', () => {
     const gate = added(inject(pod({ securityContext: { runAsNonRoot: true, runAsUser: 1000 } })))[1]
       ?.securityContext as Dict
     assert.deepEqual([gate.runAsUser, gate.runAsGroup, gate.runAsNonRoot], [0, 0, false])
   })
 
-  it('seccompProfile, SELinux options and groups at pod level: seccomp is said explicitly', () => {
+  it('seccompProfile, SELinux options and groups at pod level: our containers set seccomp explicitly', () => {
     const securityContext = {
       seccompProfile: { type: 'Unconfined' },
       seLinuxOptions: { level: 's0' },
@@ -202,7 +202,7 @@ describe('corner cases of admission requests', () => {
       assert.deepEqual((one.securityContext as Dict).seccompProfile, { type: 'RuntimeDefault' })
   })
 
-  it('dnsPolicy None: no name is ever resolved', () => {
+  it('dnsPolicy None: our containers get addresses, and no name to resolve', () => {
     const text = JSON.stringify(
       added(inject(pod({ dnsPolicy: 'None', dnsConfig: { nameservers: ['192.0.2.1'] } }))),
     )
@@ -211,13 +211,13 @@ describe('corner cases of admission requests', () => {
     for (const host of hosts) assert.match(host ?? '', /^(?:\d+(?:\.\d+){3}|\[[0-9a-f:]+\])$/)
   })
 
-  it('enableServiceLinks: what a Service of an unlucky name would set is set already', () => {
+  it('enableServiceLinks: the variables that a Service with an unlucky name would set are already set', () => {
     const [{ env } = {}] = added(inject(pod({ enableServiceLinks: true })))
     const names = (env as { name: string }[]).map(({ name }) => name)
     for (const service of ['LISTEN', 'HEALTH']) assert.ok(names.includes(`POD2IAM_${service}_PORT`))
   })
 
-  it('LimitRange with min and max: resources can be said by annotation, and are judged', () => {
+  it('LimitRange with min and max: resources can be set by annotation, and are checked', () => {
     const resources = '{"requests":{"cpu":"50m","memory":"64Mi"},"limits":{"cpu":"100m","memory":"64Mi"}}'
     const [sidecar] = added(inject(pod({}, { [KEYS.sidecarResources]: resources })))
     assert.deepEqual(sidecar?.resources, JSON.parse(resources))

@@ -1,65 +1,64 @@
-/** Peers that take all they can get, from an address of their own, beside one that only wants its review judged. */
+/** A crowd at one address that takes all it can get, beside a client that only wants its review answered. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { request } from 'node:https'
 import { after, before, describe, it } from 'node:test'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import fc from 'fast-check'
-import type { Answer } from '../../injector/admission/webhook.ts'
+import type { Answer, SentBody } from '../../injector/admission/webhook.ts'
 import { bodyBudget, type Share } from '../../injector/server/body-budget.ts'
 import { type ServerLimits, type WebhookServer, webhookServer } from '../../injector/server/https.ts'
-import type { Body } from '../../injector/server/review-body.ts'
 import { until } from '../support/until.ts'
 import { type Authority, authority } from './certificates.ts'
 import { httpsClient } from './https.ts'
 
 const CROWD = '127.0.0.66'
-const echo = async (body: string | Body): Promise<Answer> => ({
+const echo = async (body: string | SentBody): Promise<Answer> => ({
   status: 200,
   body: { length: body.length },
 })
 
 describe('the body budget', () => {
   const body = (budget: ReturnType<typeof bodyBudget>, address: string, bytes: number) => {
-    const told = { aborted: 0 }
-    const share = budget.open(address, () => told.aborted++)
-    return { share, told, taken: share.take(bytes) }
+    const calls = { aborted: 0 }
+    const share = budget.open(address, () => calls.aborted++)
+    return { share, calls, taken: share.take(bytes) }
   }
 
-  it('takes from the address that holds most, its oldest unfinished body first', () => {
+  it('takes bytes from the address that holds most of them, starting with its oldest unfinished body', () => {
     const budget = bodyBudget(100)
     const other = body(budget, 'b', 20)
     const [first, second] = [body(budget, 'a', 30), body(budget, 'a', 50)]
     const newcomer = body(budget, 'c', 10)
-    assert.deepEqual([first.told.aborted, second.told.aborted, other.told.aborted], [1, 0, 0])
+    assert.deepEqual([first.calls.aborted, second.calls.aborted, other.calls.aborted], [1, 0, 0])
     assert.equal(newcomer.taken, true)
     assert.equal(first.share.take(1), false, 'what was given up gets nothing more')
     assert.equal(first.share.complete(), false)
     assert.equal(second.share.complete(), true)
   })
 
-  it('lets an address that holds most take from nobody else', () => {
+  it('does not let the address that holds most take bytes from another one', () => {
     const budget = bodyBudget(100)
     const others = [body(budget, 'a', 30), body(budget, 'b', 30)]
     assert.equal(body(budget, 'c', 41).taken, false)
     assert.deepEqual(
-      others.map(({ told }) => told.aborted),
+      others.map(({ calls }) => calls.aborted),
       [0, 0],
     )
   })
 
-  it('gives up nothing that is being judged, and keeps room beside the judged of one address', () => {
+  it('never gives up a body that is being judged, and reserves room beside those of one address', () => {
     const budget = bodyBudget(100)
     const judged = body(budget, 'a', 60)
     assert.equal(judged.share.complete(), true)
     assert.equal(body(budget, 'a', 16).taken, false)
     assert.equal(body(budget, 'a', 15).taken, true)
     assert.equal(body(budget, 'b', 25).taken, true)
-    assert.equal(body(budget, 'b', 15).taken, true, 'the unfinished one of 15 goes')
-    assert.equal(judged.told.aborted, 0)
+    assert.equal(body(budget, 'b', 15).taken, true, 'the unfinished body of 15 is given up')
+    assert.equal(judged.calls.aborted, 0)
   })
 
-  it('lets who finds no room wait for what is being judged, the address that holds least first', async () => {
+  it('lets a body without room wait for those being judged, and serves the address that holds least first', async () => {
     const budget = bodyBudget(100)
     const judged = body(budget, 'a', 60)
     judged.share.complete()
@@ -83,20 +82,20 @@ describe('the body budget', () => {
     assert.deepEqual(order[2], 'b true')
   })
 
-  it('gives up no body of an address for another of the same while one of anybody is being judged', async () => {
+  it('gives up no body for another of the same address while any body is being judged', async () => {
     const budget = bodyBudget(100)
     const judged = body(budget, 'b', 30)
     judged.share.complete()
     const first = body(budget, 'a', 60)
     const second = body(budget, 'a', 30)
-    assert.deepEqual([second.taken, first.told.aborted], [false, 0])
+    assert.deepEqual([second.taken, first.calls.aborted], [false, 0])
     const waited = second.share.wait(30)
     judged.share.release()
     assert.equal(await waited, true)
-    assert.equal(first.told.aborted, 0)
+    assert.equal(first.calls.aborted, 0)
   })
 
-  it('lets nobody wait for bodies that may never end, nor for longer than it says', async () => {
+  it('lets nobody wait for bodies that may never end, nor longer than its limit', async () => {
     const budget = bodyBudget(100, 1)
     const own = body(budget, 'a', 90)
     const late = body(budget, 'a', 5)
@@ -105,7 +104,7 @@ describe('the body budget', () => {
     assert.equal(await late.share.wait(50), false, 'after a millisecond')
   })
 
-  it('has all its bytes again when every body is over, whatever happened', () => {
+  it('has all its bytes again when every body is released, whatever happened before', () => {
     const action = fc.record({
       address: fc.constantFrom('a', 'b', 'c'),
       bytes: fc.nat(70),
@@ -143,7 +142,7 @@ describe('a crowd from one address', () => {
   async function withServer(
     limits: ServerLimits,
     run: (server: WebhookServer) => Promise<void>,
-    webhook: (body: string | Body) => Promise<Answer> = echo,
+    webhook: (body: string | SentBody) => Promise<Answer> = echo,
   ) {
     const certificate = { ...(await ca.leaf()), notAfter: 0 }
     const place = { port: 0, hostname: '127.0.0.1' }
@@ -154,12 +153,12 @@ describe('a crowd from one address', () => {
       await server.drain()
     }
   }
-  /** A connection of the crowd's on which this is sent. */
+  /** A connection of the crowd that sends this text. */
   async function intruder(port: number, text = '') {
     const options = { port, host: '127.0.0.1', localAddress: CROWD, ca: ca.pem }
     const socket = connect(options as ConnectionOptions).on('error', () => undefined)
     sockets.add(socket)
-    // Where it is ended during its handshake an error comes first, which `once` would throw.
+    // If the connection is ended during its handshake, an error comes first, which `once` would throw.
     await new Promise((resolve) => socket.once('secureConnect', resolve).once('close', resolve))
     if (text !== '') socket.write(text)
     return socket
@@ -167,7 +166,7 @@ describe('a crowd from one address', () => {
   const header = (length: number) => `POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`
   const limits = { bodyBytes: 1000, connections: 8, requestMs: 10_000 }
 
-  it('that fills the budget with bodies it never ends loses one to a newcomer', () =>
+  it('that fills the budget with unfinished bodies loses one to a newcomer', () =>
     withServer(limits, async ({ port }) => {
       const answers: string[] = []
       for (let count = 0; count < 2; count++) {
@@ -175,7 +174,7 @@ describe('a crowd from one address', () => {
         socket.once('data', (data) => answers.push(String(data)))
       }
       const client = httpsClient(ca.pem)
-      // Its bytes may come before theirs; then there is room, and the next one finds none.
+      // Its bytes may arrive before those of the crowd; then there is room, and the next newcomer finds none.
       await until(async () => {
         assert.equal((await client.send(port, 'POST', '/mutate', 'x'.repeat(20))).status, 200)
         return answers.length > 0
@@ -184,7 +183,7 @@ describe('a crowd from one address', () => {
       assert.match(answers[0] ?? '', /^HTTP\/1\.1 503 .*\r\n(?:.*\r\n)*connection: close/i)
     }))
 
-  it('that holds every connection loses its own, and a client that is still keeps its one', () =>
+  it('that holds every connection loses one of its own, and an idle client keeps its only connection', () =>
     withServer(limits, async ({ port }) => {
       const kept = httpsClient(ca.pem)
       await kept.send(port, 'POST', '/mutate', 'x')
@@ -197,7 +196,7 @@ describe('a crowd from one address', () => {
       for (const client of [kept, fresh]) client.close()
     }))
 
-  it('that holds every connection with requests it never ends does not lock others out either', () =>
+  it('that holds every connection with unfinished requests does not lock others out either', () =>
     withServer(limits, async ({ port }) => {
       for (let count = 0; count < 8; count++) await intruder(port, header(10))
       const client = httpsClient(ca.pem)
@@ -212,11 +211,11 @@ describe('a crowd from one address', () => {
       await until(() => socket.closed)
     }))
 
-  it('that does not read its answers loses its connections, too', async () => {
+  it('that does not read its answers loses its connections', async () => {
     let answers = 0
-    const large = async (body: string | Body): Promise<Answer> => {
+    const large = async (body: string | SentBody): Promise<Answer> => {
       answers++
-      // More than the kernel holds for somebody who does not read.
+      // More than the kernel buffers for a peer that does not read.
       return String(body) === 'large'
         ? { status: 200, body: { text: 'x'.repeat(32 * 1024 * 1024) } }
         : echo(body)
@@ -238,10 +237,10 @@ describe('a crowd from one address', () => {
     await withServer({ ...limits, connections: 1 }, run, large)
   })
 
-  it('ends no connection whose review is being judged: then the newcomer is refused', async () => {
+  it('gets no connection while every connection has a review that is being judged', async () => {
     const { promise: released, resolve: release } = Promise.withResolvers<void>()
     let waiting = 0
-    const slow = async (body: string | Body) => {
+    const slow = async (body: string | SentBody) => {
       waiting++
       await released
       return echo(body)

@@ -17,7 +17,7 @@ type Case = {
   readonly settings?: Partial<InjectionSettings>
   readonly kind: Decision['kind']
   readonly reason: Decision['reason']
-  /** In the sentence of a denial, or in a warning. */
+  /** Must match the sentence of a denial, or a warning. */
   readonly says?: RegExp
 }
 
@@ -32,7 +32,7 @@ const FORGED: readonly [what: string, spec: Dict][] = [
 ]
 
 const CASES: readonly Case[] = [
-  // who is concerned
+  // which pods are injected
   {
     name: 'a pod that asks in an opted-in namespace is patched',
     pod: pod(),
@@ -54,7 +54,7 @@ const CASES: readonly Case[] = [
     says: /kubectl label namespace shop pod2iam\.dev\/injection=enabled/,
   },
   {
-    name: 'an unknown value of the label does not opt in',
+    name: 'an unknown value of the label does not opt a namespace in',
     pod: pod(),
     namespace: namespace({ labels: { [KEYS.injection]: 'true' } }),
     kind: 'skip',
@@ -74,7 +74,7 @@ const CASES: readonly Case[] = [
     reason: 'opted-out',
   },
   {
-    name: 'inject: "true" is refused rather than guessed at',
+    name: 'inject: "true" is refused, since its meaning could only be guessed',
     pod: pod({}, { [KEYS.inject]: 'true' }),
     kind: 'deny',
     reason: 'invalid-annotation',
@@ -87,19 +87,19 @@ const CASES: readonly Case[] = [
     reason: 'mirror-pod',
   },
   {
-    name: 'the injected label and the status annotation are no inputs',
+    name: 'the injected label and the status annotation do not influence the decision',
     pod: pod({}, { [KEYS.status]: '{"version":"9"}' }, { [KEYS.injected]: 'true' }),
     kind: 'patch',
     reason: 'injected',
   },
   {
-    name: 'metadata with a role beside it says that the role has no effect',
+    name: 'inject: "metadata" together with a role is patched, with a warning that the role has no effect',
     pod: pod({}, { [KEYS.inject]: 'metadata' }),
     kind: 'patch',
     reason: 'injected',
     says: /has no effect beside/,
   },
-  // kinds that cannot have one
+  // pods that cannot have a sidecar
   {
     name: 'hostNetwork is denied',
     pod: pod({ hostNetwork: true }),
@@ -108,7 +108,7 @@ const CASES: readonly Case[] = [
     says: /hostNetwork/,
   },
   {
-    name: 'hostNetwork is skipped with a warning where the operator says so',
+    name: 'hostNetwork is skipped with a warning where the operator chose that',
     pod: pod({ hostNetwork: true }),
     settings: { hostNetworkAnnotated: 'warn' },
     kind: 'skip',
@@ -190,7 +190,7 @@ const CASES: readonly Case[] = [
       reason: decide(pod(spec), namespace(), settings()).reason,
     }),
   ),
-  // names of ours
+  // reserved names
   ...FORGED.flatMap(([what, spec]): Case[] => [
     {
       name: `inject: "false" does not hide ${what}`,
@@ -226,7 +226,7 @@ const CASES: readonly Case[] = [
       reason: what.includes('volume') ? 'reserved-volume' : 'reserved-container',
     },
     {
-      name: `a namespace that is not opted in may have ${what}: nobody believes it there`,
+      name: `a namespace that is not opted in may have ${what}: nobody trusts it there`,
       pod: pod(spec, { [KEYS.inject]: 'false' }),
       namespace: namespace({ labels: {} }),
       kind: 'skip',
@@ -234,14 +234,14 @@ const CASES: readonly Case[] = [
     },
   ]),
   {
-    name: 'a name of ours that we do not use is refused beside the sidecar',
+    name: 'a reserved name that the injector does not use is refused, too',
     pod: pod({ initContainers: [{ name: 'pod2iam-early', image: 'x' }] }),
     kind: 'deny',
     reason: 'reserved-container',
     says: /container "pod2iam-early" has a reserved name/,
   },
   {
-    name: 'a forged sidecar is refused, not left as it is, where the default role is for every pod',
+    name: 'a forged sidecar of a pod that does not ask is refused in a namespace labelled all',
     pod: pod({ initContainers: [{ name: 'pod2iam-sidecar', image: 'mine' }] }, UNANNOTATED),
     namespace: ALL,
     kind: 'deny',
@@ -266,28 +266,28 @@ const CASES: readonly Case[] = [
     'ä',
   ].map(
     (role): Case => ({
-      name: `role ${JSON.stringify(role)} is denied as no role`,
+      name: `role ${JSON.stringify(role)} is denied as invalid`,
       pod: pod({}, { [KEYS.role]: role }),
       kind: 'deny',
       reason: 'invalid-role',
     }),
   ),
   {
-    name: 'a role that the kubelet would expand is denied',
+    name: 'a role with a variable that the kubelet would expand is denied',
     pod: pod({}, { [KEYS.role]: 'arn:aws:iam::111111111111:role/$(POD2IAM_IDENTITY)/shop-x' }),
     kind: 'deny',
     reason: 'invalid-role',
     says: /contains "\$\("/,
   },
   {
-    name: 'a role the namespace may not use is denied',
+    name: 'a role that the namespace may not use is denied',
     pod: pod({}, { [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' }),
     kind: 'deny',
     reason: 'role-not-allowed',
     says: /namespace shop may not use role/,
   },
   {
-    name: 'a namespace that says nothing allows nothing',
+    name: 'a namespace without lists allows no role',
     pod: pod(),
     namespace: namespace({ annotations: {} }),
     kind: 'deny',
@@ -295,7 +295,7 @@ const CASES: readonly Case[] = [
     says: /kubectl annotate namespace shop/,
   },
   {
-    name: "the operator's ceiling holds where the namespace allows",
+    name: "a role that the namespace allows is denied if it exceeds the operator's ceiling",
     pod: pod(),
     settings: { policy: { ...settings().policy, permittedRoles: ['arn:aws:iam::222222222222:role/*'] } },
     kind: 'deny',
@@ -311,14 +311,14 @@ const CASES: readonly Case[] = [
     reason: 'injected',
   },
   {
-    name: 'a role by name is left to the broker where no base is known, with a warning',
+    name: 'a role by name is left to the broker, with a warning, where the base ARN is unknown',
     pod: pod({}, { [KEYS.role]: 'shop-orders' }),
     kind: 'patch',
     reason: 'injected',
     says: /--base-role-arn/,
   },
   {
-    name: 'a role by name is judged where the base is known',
+    name: 'a role by name is judged where the base ARN is known',
     pod: pod({}, { [KEYS.role]: '/admin' }),
     settings: { policy: { ...settings().policy, base: 'arn:aws:iam::111111111111:role/' } },
     kind: 'deny',
@@ -333,7 +333,7 @@ const CASES: readonly Case[] = [
     reason: 'role-not-allowed',
   },
   {
-    name: 'a default role that is no role skips pods that do not ask, with a warning',
+    name: 'pods that do not ask are skipped with a warning where the default role is invalid',
     pod: pod({}, UNANNOTATED),
     namespace: { ...ALL, annotations: { [KEYS.defaultRole]: 'arn:nonsense' } },
     kind: 'skip',
@@ -341,7 +341,7 @@ const CASES: readonly Case[] = [
     says: /no sidecar: default role of namespace jobs/,
   },
   {
-    name: 'a default role passes the same policy',
+    name: 'a default role must pass the same policy',
     pod: pod({}, UNANNOTATED),
     namespace: { ...ALL, annotations: { [KEYS.defaultRole]: ROLE } },
     kind: 'skip',
@@ -349,7 +349,7 @@ const CASES: readonly Case[] = [
     says: /no sidecar/,
   },
   {
-    name: "the cluster's default role passes the same policy",
+    name: "the cluster's default role must pass the same policy",
     pod: pod({}, UNANNOTATED),
     namespace: ALL,
     settings: { defaultRole: ROLE },
@@ -359,7 +359,7 @@ const CASES: readonly Case[] = [
   // external ids and session names
   ...['["partner-7"]', '["partner-8"]', 'partner-7'].map(
     (list): Case => ({
-      name: `whether ${list} allows an external id is not told here: the broker judges it`,
+      name: `an external id is left to the broker where the list is ${list}`,
       pod: pod({}, { [KEYS.externalId]: 'partner-7' }),
       namespace: withAnnotation(KEYS.allowedExternalIds, list),
       kind: 'patch',
@@ -382,10 +382,10 @@ const CASES: readonly Case[] = [
       reason: 'invalid-annotation',
     }),
   ),
-  // choices
+  // settings by annotation
   ...[KEYS.redirect, KEYS.imdsTokens, KEYS.startupGate, KEYS.logLevel].map(
     (key): Case => ({
-      name: `an unknown ${key} is denied with what is known`,
+      name: `an unknown ${key} is denied, and the sentence lists the known values`,
       pod: pod({}, { [key]: 'maybe\u0007' }),
       kind: 'deny',
       reason: 'invalid-annotation',
@@ -401,7 +401,7 @@ const CASES: readonly Case[] = [
     says: /namespace shop: annotation pod2iam\.dev\/redirect must be/,
   },
   {
-    name: 'nft in a namespace that refuses NET_ADMIN is warned about',
+    name: 'redirect mode nft is patched with a warning in a namespace whose PodSecurity refuses NET_ADMIN',
     pod: pod({}, { [KEYS.redirect]: 'nft' }),
     namespace: namespace({
       labels: { [KEYS.injection]: 'enabled', 'pod-security.kubernetes.io/enforce': 'baseline' },
@@ -411,7 +411,7 @@ const CASES: readonly Case[] = [
     says: /PodSecurity baseline/,
   },
   {
-    name: "the operator's required is a floor for imds-tokens, with a warning",
+    name: "imds-tokens cannot be weaker than the operator's, and a pod that asks for less is warned",
     pod: pod({}, { [KEYS.imdsTokens]: 'optional' }),
     settings: { imdsTokens: 'required' },
     kind: 'patch',
@@ -439,7 +439,7 @@ const CASES: readonly Case[] = [
       says: says as RegExp,
     }),
   ),
-  // what is no pod
+  // malformed pods
   ...[null, [], {}, { spec: {} }, { spec: { containers: [] } }, { spec: { containers: [1] } }].map(
     (raw): Case => ({
       name: `${JSON.stringify(raw)} is denied as malformed`,
@@ -449,7 +449,7 @@ const CASES: readonly Case[] = [
     }),
   ),
   {
-    name: 'annotations that are no texts are denied as malformed',
+    name: 'annotations that are not strings are denied as malformed',
     pod: { metadata: { annotations: { [KEYS.role]: 1 } }, spec: { containers: [{ name: 'app' }] } },
     kind: 'deny',
     reason: 'malformed-pod',
@@ -470,7 +470,7 @@ describe('decide', () => {
       for (const text of spoken) assert.doesNotMatch(text, /[\u0000-\u001f\u007f]/)
     })
 
-  it('no sentence ever holds an external id, and no answer depends on which ones are listed', () => {
+  it('no sentence contains an external id, and no answer depends on which ones are listed', () => {
     const secret = 'external-id-of-a-partner'
     for (const id of [secret, `${secret} `]) {
       const answers = ['["other"]', '[', secret, `["${secret}"]`].map((allowed) => {
@@ -484,7 +484,7 @@ describe('decide', () => {
     }
   })
 
-  it('sentences are bounded whatever the annotations hold', () => {
+  it('sentences have a bounded length, whatever the annotations contain', () => {
     for (const key of [
       KEYS.role,
       KEYS.redirect,
@@ -499,7 +499,7 @@ describe('decide', () => {
     }
   })
 
-  it('the status annotation tells people the role, the redirect and an unproven gate', () => {
+  it('the status annotation shows the role, the redirect and a gate that only reports', () => {
     const status = (overrides: Partial<InjectionSettings>) => {
       const patched = applyPatch(pod(), opsOf(decide(pod(), namespace(), settings(overrides)))) as Dict
       const { annotations } = patched.metadata as { annotations: Record<string, string> }

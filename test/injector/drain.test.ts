@@ -1,12 +1,11 @@
-/** The end of the webhook server, as its clients see it; time is the test's. */
+/** The shutdown of the webhook server, as its clients see it; the test controls the time. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { afterEach, before, describe, it } from 'node:test'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
-import type { Answer } from '../../injector/admission/webhook.ts'
-import { ENDING_MS, MAX_ACCEPTING } from '../../injector/server/drain.ts'
+import type { Answer, SentBody } from '../../injector/admission/webhook.ts'
 import { type WebhookServer, webhookServer } from '../../injector/server/https.ts'
-import type { Body } from '../../injector/server/review-body.ts'
+import { ENDING_MS, MAX_ACCEPTING } from '../../injector/server/shutdown.ts'
 import { needsPeer, peer } from '../peers/peers.ts'
 import { type FakeClock, fakeClock } from '../support/fake-clock.ts'
 import { until } from '../support/until.ts'
@@ -23,14 +22,14 @@ before(async () => {
   ca = await authority()
 })
 
-/** Ends what a failed test leaves. */
+/** Ends what a failed test leaves behind. */
 const leftOver = new Set<() => void>()
 afterEach(() => {
   for (const end of leftOver) end()
   leftOver.clear()
 })
 
-const judged = async (body: string | Body): Promise<Answer> => ({
+const judged = async (body: string | SentBody): Promise<Answer> => ({
   status: 200,
   body: { response: { uid: 'b9f1', length: body.length } },
 })
@@ -49,7 +48,7 @@ async function serve(clock?: FakeClock, webhook = judged): Promise<WebhookServer
 
 type Client = { readonly socket: TLSSocket; text: string; hasEnded: boolean; readonly errors: string[] }
 
-/** A connection that says what came over it, and how it ended. */
+/** A connection that records what it received and how it ended. */
 async function dial(port: number): Promise<Client> {
   const options: ConnectionOptions & { allowHalfOpen: boolean } = { ca: ca.pem, allowHalfOpen: true }
   const socket = connect({ port, host: '127.0.0.1', ...options })
@@ -67,7 +66,7 @@ async function dial(port: number): Promise<Client> {
   return client
 }
 
-/** Sends a review and waits for its answer, which it takes away. */
+/** Sends a review, waits for its answer, and removes the answer from the received text. */
 async function review(client: Client): Promise<string> {
   client.socket.write(REVIEW)
   await until(() => client.text.endsWith('}}'))
@@ -76,7 +75,7 @@ async function review(client: Client): Promise<string> {
   return text
 }
 
-/** Moves on in steps until something holds, or the most has passed; says how many milliseconds went by. */
+/** Advances the clock in steps until a condition holds or `most` has passed; returns the milliseconds that passed. */
 async function moveUntil(
   clock: FakeClock,
   most: number,
@@ -86,7 +85,7 @@ async function moveUntil(
   let passed = 0
   for (; passed < most && !condition(); passed += step) {
     await clock.advance(step)
-    // For what the network brings.
+    // Gives the network time to deliver.
     await new Promise((resolve) => setTimeout(resolve, 1))
   }
   return passed
@@ -101,7 +100,7 @@ function begin(server: WebhookServer, acceptMs: number) {
 }
 
 describe('a webhook server that drains', () => {
-  it('of no time ends within a second, whatever its clients do', async () => {
+  it('ends within a second if it is given no time, whatever its clients do', async () => {
     const clock = fakeClock()
     const server = await serve(clock)
     const [kept, fresh] = [await dial(server.port), await dial(server.port)]
@@ -114,7 +113,7 @@ describe('a webhook server that drains', () => {
     await drain.over
   })
 
-  it('answers over kept and new connections while its endpoint leaves, and says each time that it was the last', async () => {
+  it('answers over kept and new connections while its endpoint is being removed, and closes each after one answer', async () => {
     const clock = fakeClock()
     const server = await serve(clock)
     const kept = await dial(server.port)
@@ -133,7 +132,7 @@ describe('a webhook server that drains', () => {
     await drain.over
   })
 
-  it('then says its end over an idle connection, and still answers a review that was on its way', async () => {
+  it('then announces its end over an idle connection, and still answers a review that was on its way', async () => {
     const clock = fakeClock()
     const server = await serve(clock)
     const client = await dial(server.port)
@@ -150,7 +149,7 @@ describe('a webhook server that drains', () => {
     await drain.over
   })
 
-  it('half-closes a connection whose client pays no heed, and what comes then is read, not reset', async () => {
+  it('half-closes a connection whose client ignores that, and reads what still arrives instead of resetting it', async () => {
     const clock = fakeClock()
     const server = await serve(clock)
     const client = await dial(server.port)
@@ -165,11 +164,11 @@ describe('a webhook server that drains', () => {
     await drain.over
   })
 
-  it('does not speak over a connection that has just been made: its review is about to come', async () => {
+  it('announces nothing over a connection that has just been opened: its review is about to come', async () => {
     const clock = fakeClock()
     const server = await serve(clock)
     const drain = begin(server, ACCEPT_MS)
-    // The quiet second before the end is over after six.
+    // The quiet second before the end is over after six seconds.
     await moveUntil(clock, ACCEPT_MS - 500, () => false)
     const client = await dial(server.port)
     await moveUntil(clock, 900, () => client.text !== '')
@@ -180,7 +179,7 @@ describe('a webhook server that drains', () => {
     await drain.over
   })
 
-  it('goes on accepting while connections come, up to three times as long', async () => {
+  it('goes on accepting while connections arrive, up to three times as long', async () => {
     const clock = fakeClock()
     const server = await serve(clock)
     const drain = begin(server, ACCEPT_MS)
@@ -196,7 +195,7 @@ describe('a webhook server that drains', () => {
     await drain.over
   })
 
-  it('is over after its time, whatever its clients do', async () => {
+  it('ends when its time is over, whatever its clients do', async () => {
     const clock = fakeClock()
     const server = await serve(clock, () => new Promise(() => undefined))
     const [unanswered, half, unused] = [
@@ -214,8 +213,8 @@ describe('a webhook server that drains', () => {
   })
 })
 
-describe('the time of a request', () => {
-  it('begins with its first byte: a connection that is kept for later is not ended', async () => {
+describe('the time limit of a request', () => {
+  it('begins with its first byte, so that a connection that is kept for later is not ended', async () => {
     const clock = fakeClock()
     const server = await serve(clock)
     const [unused, used, slow] = [await dial(server.port), await dial(server.port), await dial(server.port)]
@@ -243,17 +242,17 @@ describe('an API server’s client', needsPeer('webhook-client'), () => {
     return client
   }
 
-  it('closes its idle connections when it is told to, so that nothing is waited for', async () => {
+  it('closes its idle connections when the server announces its end', async () => {
     const [server, other, client] = [await serve(), await serve(), await start()]
     await client.tell(`endpoints 127.0.0.1:${server.port}`)
     const { dialled } = await client.tell('burst 20')
     assert.ok(dialled > 1, `${dialled} connections`)
     await client.tell(`endpoints 127.0.0.1:${other.port}`)
-    // Of no time at all it would end what is slower than a second, as a client on a busy machine is.
+    // Without any time it would end what takes longer than a second, as a client on a busy machine does.
     await server.drain(1)
     const { failures, logged, sent } = await client.tell('burst 20')
     assert.deepEqual([sent, failures], [40, {}])
-    assert.ok(logged.length > 0, 'some were idle')
+    assert.ok(logged.length > 0, 'some connections were idle')
     for (const line of logged)
       assert.match(
         line,
@@ -263,11 +262,11 @@ describe('an API server’s client', needsPeer('webhook-client'), () => {
     await other.drain()
   })
 
-  it('gets an answer to each review, however many servers are replaced meanwhile', async () => {
+  it('gets an answer to each review, however many servers are replaced in the meantime', async () => {
     const client = await start()
     let server = await serve()
     await client.tell(`endpoints 127.0.0.1:${server.port}`)
-    // Slow enough for reviews and the ends of their connections to cross.
+    // This is slow enough for reviews and the ends of their connections to cross.
     await client.tell('delay 3')
     await client.tell('load')
     for (let replaced = 0; replaced < 15; replaced++) {

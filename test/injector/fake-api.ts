@@ -1,4 +1,4 @@
-/** As much of an API server as the injector speaks to, over TLS: version, namespaces, pods and silent watches. */
+/** The parts of an API server that the injector uses, over TLS: version, namespaces, pods and silent watches. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -12,7 +12,7 @@ export type FakeApi = {
   readonly directory: string
   /** Connections accepted since the start. */
   readonly connections: () => number
-  /** What comes next: answers, silence, an end of every connection that is used again, or a status. */
+  /** How the next request is answered: normally, not at all, by the end of a connection that is used again, or with a status. */
   behave: 'answer' | 'hang' | 'give-up-kept' | number
   readonly close: () => Promise<void>
 }
@@ -20,7 +20,7 @@ export type FakeApi = {
 type Texts = Readonly<Record<string, string>>
 type Objects = Readonly<Record<string, { labels?: Texts; annotations?: Texts }>>
 
-/** @param pods what a list of all pods answers */
+/** @param pods the items of a list of all pods */
 export async function fakeApi(namespaces: Objects, pods: readonly unknown[] = []): Promise<FakeApi> {
   const ca = await authority()
   let connections = 0
@@ -40,11 +40,11 @@ export async function fakeApi(namespaces: Objects, pods: readonly unknown[] = []
     if (isSilent(request.socket)) return
     const send = (status: number, body: unknown) =>
       response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body))
-    if (typeof api.behave === 'number') return send(api.behave, { kind: 'Status', message: 'as told' })
+    if (typeof api.behave === 'number') return send(api.behave, { kind: 'Status', message: 'as arranged' })
     if (request.headers.authorization !== 'Bearer test-token') return send(401, { kind: 'Status' })
     if (/^\/version\/?$/.test(request.url ?? '')) return send(200, { major: '1', minor: '36' })
     const { pathname, searchParams } = new URL(request.url ?? '/', 'https://api')
-    // A watch that has nothing to say: its headers come at once.
+    // A watch without any event: its headers are sent at once.
     if (searchParams.get('watch') === 'true') return response.writeHead(200).flushHeaders()
     const collection = collections[pathname]
     if (collection !== undefined) return send(200, page(collection, searchParams))

@@ -2,13 +2,10 @@
 import assert from 'node:assert/strict'
 import { KEYS } from '../../common/keys.ts'
 import { parseSettings } from '../../common/settings.ts'
-import {
-  type Decision,
-  decideFinal as decideFinalOf,
-  decide as decideOf,
-} from '../../injector/admission/decide.ts'
+import { type Decision, decide as decideOf } from '../../injector/admission/decide.ts'
+import { decideFinal as decideFinalOf } from '../../injector/admission/decide-final.ts'
 import { type InjectionSettings, injectionSettings } from '../../injector/injection-settings.ts'
-import type { PatchOp } from '../../injector/patch/json-patch.ts'
+import type { PatchOp } from '../../injector/json-patch.ts'
 import type { ServiceAccount } from '../../injector/pod/account.ts'
 import type { Namespace } from '../../injector/pod/namespace.ts'
 import { SPEC } from '../../injector/settings.ts'
@@ -38,7 +35,7 @@ export function namespace(overrides: Partial<Namespace> = {}): Namespace {
   }
 }
 
-/** No service account is to be read. */
+/** A look-up for tests in which no service account may be read. */
 export const noAccounts = async (_: string, name: string): Promise<never> => {
   throw new Error(`nobody asked for service account ${name}`)
 }
@@ -62,7 +59,7 @@ export function pod(
   }
 }
 
-/** What is decided about the creation of this pod, read as a whole. */
+/** The decision about the creation of this pod, read as a whole. */
 export function decide(
   object: unknown,
   where: Namespace,
@@ -72,7 +69,7 @@ export function decide(
   return decideOf({ isRead: true, object }, where, by, account)
 }
 
-/** The same about a pod that all mutating webhooks are done with. */
+/** The final verdict about a pod, after all mutating webhooks. */
 export function decideFinal(
   object: unknown,
   where: Namespace,
@@ -119,7 +116,7 @@ export function applyPatch<T>(document: T, ops: readonly PatchOp[]): T {
   return result
 }
 
-/** What the API server fills in after a webhook's patch and before the next call, as far as ours is touched. */
+/** Fills in the defaults that the API server sets between two webhook calls, as far as they touch our containers and volumes. */
 export function withApiServerDefaults<T>(document: T): T {
   const result = structuredClone(document) as Dict
   const spec = result.spec as { containers: Dict[]; initContainers?: Dict[]; volumes?: Dict[] } & Dict

@@ -1,5 +1,5 @@
 /**
- * Golden files: `<name>.in.yaml` is a pod with its namespace, `<name>.out.yaml` what was decided about it.
+ * Golden files: `<name>.in.yaml` is a pod with its namespace, `<name>.out.yaml` the decision about it.
  * `UPDATE_GOLDEN=1 node --test test/injector/golden.test.ts` writes the latter again; read the diff.
  */
 import assert from 'node:assert/strict'
@@ -31,7 +31,7 @@ type Golden = {
 const DIRECTORY = new URL('golden/', import.meta.url)
 const EXAMPLE = new URL('../../examples/datadog-agent.yaml', import.meta.url)
 
-/** The pod that the DaemonSet controller makes of the example, and the example's namespace. */
+/** The pod that the DaemonSet controller creates from the example, and the example's namespace. */
 function datadogAgent(): Golden {
   const [namespace, , daemonSet] = parseAllDocuments(readFileSync(EXAMPLE, 'utf8')).map((one) => one.toJS())
   const { metadata, spec } = daemonSet.spec.template
@@ -61,7 +61,7 @@ function goldens(): Map<string, Golden> {
 
 function decideGolden(golden: Golden, pod: Dict): Decision {
   const decision = decide(pod, golden.namespace, settings(golden.settings))
-  // They stand in the operations.
+  // The operations contain them already.
   return decision.kind === 'patch' ? ({ ...decision, resources: undefined } as never) : decision
 }
 
@@ -70,7 +70,7 @@ describe('golden pods', () => {
     it(`${name} is decided as its golden file says`, () => {
       const decision = decideGolden(golden, golden.pod)
       const file = new URL(`${name}.out.yaml`, DIRECTORY)
-      // JSON and back: what goes over the wire, and no YAML anchors for shared objects.
+      // Through JSON and back: exactly what is sent, and no YAML anchors for shared objects.
       const text = stringify(JSON.parse(JSON.stringify(decision)), {
         lineWidth: 0,
         aliasDuplicateObjects: false,
@@ -114,7 +114,7 @@ describe('golden pods', () => {
         return mutate(JSON.stringify({ ...review, request: { ...review.request, dryRun } }))
       }
       assert.deepEqual(await answer(true), await answer(false))
-      assert.deepEqual(looked, ['shop', 'shop'], 'reading the namespace is all that is done')
+      assert.deepEqual(looked, ['shop', 'shop'], 'it only reads the namespace')
     })
 
   it('every golden result belongs to a golden pod', () => {

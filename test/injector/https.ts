@@ -13,13 +13,13 @@ export type HttpsAnswer = {
 
 type ClientOptions = {
   readonly maxVersion?: 'TLSv1.1' | 'TLSv1.2'
-  /** The name that the certificate must have; left out: the address. */
+  /** The name that the certificate must have; by default the address. */
   readonly servername?: string
 }
 
 /** One keep-alive client with one connection. */
 export function httpsClient(ca: string, options: ClientOptions = {}) {
-  // Old versions and their ciphers are allowed on this side, so that it is the server that refuses them.
+  // The client allows old versions and their ciphers, so that it is the server that refuses them.
   const old = options.maxVersion ? { minVersion: 'TLSv1' as const, ciphers: 'DEFAULT@SECLEVEL=0' } : {}
   const agent = new Agent({ keepAlive: true, maxSockets: 1, ca, ...old, ...options })
   const send = (port: number, method: string, path: string, body?: string): Promise<HttpsAnswer> =>

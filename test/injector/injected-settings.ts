@@ -3,7 +3,7 @@
 /** A key of the role annotation that is not the default. */
 export const OTHER_KEY = 'aws.example.com/role'
 
-/** Each against the chart's defaults. */
+/** Flags that differ from the chart's defaults. */
 export const CHANGES: Readonly<Record<string, readonly string[]>> = {
   imdsTokens: ['--imds-tokens=required'],
   logLevel: ['--sidecar-log-level=debug'],

@@ -1,6 +1,6 @@
 /**
- * The twenty issues that users of other injectors report most, as far as an injector decides them; by their number in
- * that list. What the gate and the firewall do about 11 to 13 is tested against the kernel in test/firewall.
+ * The twenty issues that users of other injectors report most, as far as an injector decides them, with their numbers in that
+ * list. test/firewall tests with the kernel what the gate and the firewall do about 11 to 13.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -8,7 +8,7 @@ import { describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
 import { LIFETIMES } from '../../injector/certificates/rotation.ts'
-import { shared } from '../../injector/kubernetes/namespace-lookup.ts'
+import { coalesced } from '../../injector/kubernetes/coalesced-reads.ts'
 import {
   applyPatch,
   type Dict,
@@ -34,7 +34,7 @@ const added = ({ spec }: Injected) =>
   spec.initContainers.filter(({ name }) => String(name).startsWith('pod2iam-'))
 
 describe('issues of other injectors', () => {
-  it('1: an injector that is away stops nothing but pods of opted-in namespaces that ask', () => {
+  it('1: an unreachable injector blocks only pods that ask in opted-in namespaces', () => {
     for (const entry of [...mutating, ...validating].filter(
       ({ failurePolicy }) => failurePolicy === 'Fail',
     )) {
@@ -45,7 +45,7 @@ describe('issues of other injectors', () => {
     }
   })
 
-  it('2: its own pods are in a namespace that is not opted in, and carry no role', () => {
+  it('2: the injector leaves its own pods alone, whose namespace is not opted in', () => {
     const own = namespace({
       name: 'pod2iam-system',
       labels: { 'kubernetes.io/metadata.name': 'pod2iam-system' },
@@ -54,7 +54,7 @@ describe('issues of other injectors', () => {
     assert.deepEqual([decision.kind, decision.reason], ['skip', 'namespace-not-enabled'])
   })
 
-  it('3: no pod that asks goes without a sidecar silently: it is refused, or somebody is warned', () => {
+  it('3: no pod that asks goes without a sidecar silently: it is refused or warned about', () => {
     for (const spec of [{ hostNetwork: true }, { os: { name: 'windows' } }])
       assert.equal(decide(pod(spec), namespace(), settings()).kind, 'deny')
     const elsewhere = decide(pod(), namespace({ labels: {} }), settings())
@@ -63,17 +63,17 @@ describe('issues of other injectors', () => {
     assert.match(warned.kind === 'skip' ? warned.warnings.join() : '', /no sidecar: /)
   })
 
-  it('4: authorities overlap: what a new one signs is trusted everywhere before, what an old one signed until it expires', () => {
+  it('4: authorities overlap: a new one is trusted before it signs, and an old one while its leaves are valid', () => {
     assert.ok(LIFETIMES.publishedFor >= 5 * 60_000)
     assert.ok(LIFETIMES.leaf < LIFETIMES.authority / 3)
   })
 
-  it('5: nothing random and no certificate stands in what is templated', () => {
+  it('5: the templates contain nothing random and no certificate', () => {
     for (const name of ['webhooks.yaml', 'validating-webhooks.yaml', 'policies.yaml'])
       assert.doesNotMatch(file(name), /^\s*caBundle:|BEGIN|genCA|genSelfSigned|rand/m, name)
   })
 
-  it('6: Jobs complete: the sidecar is a native one, and the gate ends', () => {
+  it('6: Jobs complete: the sidecar is a native sidecar, and the gate an ordinary init container', () => {
     const injected = inject(pod({ restartPolicy: 'Never' }))
     assert.deepEqual(
       injected.spec.initContainers.map(({ name, restartPolicy }) => [name, restartPolicy]),
@@ -85,14 +85,14 @@ describe('issues of other injectors', () => {
     assert.equal(injected.spec.containers.length, 1)
   })
 
-  it('7: the pod’s own init containers come after sidecar and gate', () =>
+  it('7: the pod’s own init containers come after the sidecar and the gate', () =>
     assert.deepEqual(names(inject(pod({ initContainers: [{ name: 'download', image: 'x' }] }))), [
       'pod2iam-sidecar',
       'pod2iam-gate',
       'download',
     ]))
 
-  it('8: a mesh carries our traffic: what it puts in front stays in front', () =>
+  it('8: a mesh can carry our traffic: its containers stay in front of ours', () =>
     assert.deepEqual(
       names(
         inject(
@@ -107,7 +107,7 @@ describe('issues of other injectors', () => {
       ['istio-init', 'istio-proxy', 'pod2iam-sidecar', 'pod2iam-gate'],
     ))
 
-  it('9: a stripped restartPolicy is put back, and unknown fields of the pod stay', () => {
+  it('9: a stripped restartPolicy is restored, and unknown fields of the pod are kept', () => {
     const given = pod({ futureField: { a: 1 } })
     const stripped = structuredClone(inject(given))
     delete stripped.spec.initContainers[0]?.restartPolicy
@@ -116,20 +116,20 @@ describe('issues of other injectors', () => {
     assert.deepEqual(repaired.spec.futureField, { a: 1 })
   })
 
-  it('10: where PodSecurity refuses NET_ADMIN nothing of ours asks for it', () => {
+  it('10: none of our containers requests NET_ADMIN where PodSecurity refuses it', () => {
     for (const level of ['baseline', 'restricted']) {
       const labels = { [KEYS.injection]: 'enabled', 'pod-security.kubernetes.io/enforce': level }
       assert.doesNotMatch(JSON.stringify(added(inject(pod(), namespace({ labels })))), /NET_ADMIN/)
     }
   })
 
-  it('11 to 13: the redirect is the gate’s, one table of its own; no iptables, no lock and no chain to be found again', () => {
+  it('11 to 13: the gate makes the redirect with nft, and uses no iptables', () => {
     const [, gate = {}] = added(inject(pod()))
     assert.ok((gate.args as string[]).includes('--redirect=nft'))
     assert.doesNotMatch(JSON.stringify(gate), /iptables|xtables|NET_RAW/)
   })
 
-  it('14 and 15: every container added has requests and limits for CPU and memory', () => {
+  it('14 and 15: every added container has requests and limits for CPU and memory', () => {
     for (const { resources } of added(inject(pod()))) {
       const { requests, limits } = resources as { requests: Dict; limits: Dict }
       assert.deepEqual(
@@ -142,7 +142,7 @@ describe('issues of other injectors', () => {
     }
   })
 
-  it('16: a Guaranteed pod stays so', () => {
+  it('16: a Guaranteed pod stays Guaranteed', () => {
     const limits = { cpu: '1', memory: '1Gi' }
     const given = pod({ containers: [{ name: 'app', image: 'x', resources: { limits, requests: limits } }] })
     for (const { resources } of added(inject(given))) {
@@ -151,7 +151,7 @@ describe('issues of other injectors', () => {
     }
   })
 
-  it('17: the token is of a volume of its own, also with automountServiceAccountToken: false, and no container of ours gets the API’s', () => {
+  it('17: the token has its own volume, also with automountServiceAccountToken: false, and none of our containers gets a token for the API server', () => {
     for (const spec of [{}, { automountServiceAccountToken: false }]) {
       const injected = withApiServerDefaults(inject(pod(spec)))
       const volume = injected.spec.volumes.find(({ name }) => name === 'pod2iam-token')
@@ -164,14 +164,14 @@ describe('issues of other injectors', () => {
     }
   })
 
-  it('18: users are explicit, and nothing depends on which they are', () => {
+  it('18: our containers set their user explicitly', () => {
     const users = added(inject(pod({ securityContext: { runAsUser: 65532, fsGroup: 7 } }))).map(
       ({ securityContext }) => (securityContext as Dict).runAsUser,
     )
     assert.deepEqual(users, [65532, 0])
   })
 
-  it('19: a second pass adds nothing, also after the API server’s defaults and with a copied status', () => {
+  it('19: a second pass adds nothing, even after the API server’s defaults and with a copied status', () => {
     const copied = pod({}, { [KEYS.status]: '{"version":"9.9.9"}' }, { [KEYS.injected]: 'true' })
     const once = inject(copied)
     assert.deepEqual(names(once), ['pod2iam-sidecar', 'pod2iam-gate'])
@@ -182,7 +182,7 @@ describe('issues of other injectors', () => {
   it('20: no answer about a namespace is older than the question', async () => {
     let version = 0
     const release: (() => void)[] = []
-    const lookup = shared(async () => {
+    const lookup = coalesced(async () => {
       const seen = version
       await new Promise<void>((resolve) => release.push(resolve))
       return namespace({ labels: { version: String(seen) } })

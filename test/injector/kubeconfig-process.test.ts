@@ -1,4 +1,4 @@
-/** The built injector and its ways to the API server: a credential plugin outside a cluster, the kubelet's files in a pod. */
+/** The built injector and its credentials for the API server: a credential plugin outside a cluster, the kubelet's files in a pod. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -16,7 +16,7 @@ import { authority } from './certificates.ts'
 import { IMAGES } from './fixtures.ts'
 
 const VOLUME = '/var/run/secrets/kubernetes.io/serviceaccount'
-/** In a mount namespace of its own, with the first argument as the volume. */
+/** Runs a program in its own mount namespace, with the first argument as the volume. */
 const IN_A_POD = [
   'mount -t tmpfs tmpfs /var/run',
   `mkdir -p ${VOLUME}`,
@@ -29,7 +29,7 @@ const needsRoot = {
   skip: process.getuid?.() === 0 ? false : 'needs root, to mount the volume of a service account',
 }
 
-describe('the injector’s way to the API server', () => {
+describe('the injector’s connection to the API server', () => {
   let directory: string
   let bundle: string
   let api: ApiServer
@@ -51,7 +51,7 @@ describe('the injector’s way to the API server', () => {
   const write = (name: string, text: string) => writeFile(join(directory, name), text)
   const newToken = async () => (await api.admin.createToken(PLACE, NAME)).token
 
-  /** Starts it; what it writes is collected. */
+  /** Starts the injector and collects its output. */
   const start = async (t: TestContext, options: { kubeconfig?: string; volume?: string }) => {
     const [port, health] = [await freePort(), await freePort()]
     const { kubeconfig, volume } = options
@@ -85,7 +85,7 @@ describe('the injector’s way to the API server', () => {
     return { child, output, isReady, problem }
   }
 
-  it('outside a cluster: a credential plugin, which runs again when its token has expired', async (t) => {
+  it('outside a cluster uses a credential plugin, which runs again when its token has expired', async (t) => {
     const plugin = join(directory, 'get-token')
     await writeFile(plugin, `#!/bin/sh\necho run >>'${plugin}.runs'\ncat '${plugin}.credential'\n`)
     await chmod(plugin, 0o755)
@@ -126,7 +126,7 @@ describe('the injector’s way to the API server', () => {
     for (const token of [first, second]) assert.ok(!output.text.includes(token), 'no token is logged')
   })
 
-  it('in a pod: a token that the kubelet exchanges is used', needsRoot, async (t) => {
+  it('in a pod uses the token that the kubelet has renewed', needsRoot, async (t) => {
     const volume = join(directory, 'volume')
     await mkdir(volume)
     await writeFile(join(volume, 'ca.crt'), api.caPem)
@@ -141,7 +141,7 @@ describe('the injector’s way to the API server', () => {
     assert.ok(!output.text.includes(fresh), 'no token is logged')
   })
 
-  it('a credential plugin that fails at the start ends it with a sentence', async (t) => {
+  it('fails at the start with a sentence if the credential plugin fails', async (t) => {
     const kubeconfig = join(directory, 'failing.yaml')
     await writeFile(
       kubeconfig,

@@ -1,9 +1,9 @@
-/** LimitRanges and ResourceQuotas that our containers break: what whoever applies something is told, and what reading them may cost. */
+/** LimitRanges and ResourceQuotas that our containers violate: the warnings at apply, and what reading the objects may cost. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { KubeError } from '../../common/kube/client.ts'
-import { MIN_LIMITS } from '../../injector/pod/resources.ts'
+import { MIN_LIMITS } from '../../injector/resources/resources.ts'
 import { namespaceLimitWarnings, podLimitWarnings } from '../../injector/warnings/limit-warnings.ts'
 import { type NamespaceLimits, NO_LIMITS, namespaceLimits } from '../../injector/warnings/namespace-limits.ts'
 import { applyPatch, type Dict, decide, namespace, opsOf, pod, settings } from './fixtures.ts'
@@ -29,7 +29,7 @@ const ranged = (range: Dict, object?: Dict) => said({ limitRanges: [range] }, ob
 const ANNOTATED = /annotate the pods with pod2iam\.dev\/sidecar-resources: (\{.*\})$/
 
 describe('a LimitRange', () => {
-  it('that our containers keep to is nothing to speak of', () => {
+  it('that our containers satisfy causes no warning', () => {
     assert.deepEqual(
       ranged(
         limitRange(
@@ -42,7 +42,7 @@ describe('a LimitRange', () => {
     )
   })
 
-  it('whose maximum is below our limits is named, with the number, our containers and an annotation that helps', () => {
+  it('whose maximum is below our limits causes a warning with the numbers, our containers and an annotation that helps', () => {
     assert.deepEqual(ranged(container({ max: { cpu: '256m', memory: '2Gi' } })), [
       'pods of this workload will be refused: LimitRange bounds allows a container at most 256m of cpu, while pod2iam-sidecar has a ' +
         'limit of 500m and pod2iam-gate has a limit of 500m: change it, or annotate the pods with pod2iam.dev/sidecar-resources: ' +
@@ -50,13 +50,13 @@ describe('a LimitRange', () => {
     ])
   })
 
-  it('that only the gate breaks names the gate alone', () => {
+  it('that only the gate violates causes a warning about the gate alone', () => {
     const [text = ''] = ranged(container({ max: { memory: '50Mi' } }))
     assert.match(text, /at most 50Mi of memory, while pod2iam-gate has a limit of 64Mi: change it/)
     assert.doesNotMatch(text, /pod2iam-sidecar has/)
   })
 
-  it('that only the gate breaks is nothing to a pod that starts in one stage, nor to a namespace of such pods', () => {
+  it('that only the gate violates causes no warning for a pod that starts in one stage, nor for a namespace of such pods', () => {
     const range = container({ max: { memory: '50Mi' } })
     const env = (spec: Dict) => pod(spec, { [KEYS.redirect]: 'env' })
     assert.deepEqual(ranged(range, env({})), [])
@@ -67,7 +67,7 @@ describe('a LimitRange', () => {
     assert.equal(namespaceLimitWarnings(limits, settings({ start: 'two-stage' }), 'env').length, 1)
   })
 
-  it('that a pod of one stage breaks names the sidecar, and an annotation that brings it within', () => {
+  it('that a pod of one stage violates causes a warning with the sidecar and an annotation that helps', () => {
     const range = container({ max: { cpu: '256m' } })
     assert.deepEqual(ranged(range, pod({}, { [KEYS.redirect]: 'env' })), [
       'pods of this workload will be refused: LimitRange bounds allows a container at most 256m of cpu, while pod2iam-sidecar has a ' +
@@ -82,11 +82,11 @@ describe('a LimitRange', () => {
     ['a minimum above our limits', { min: { cpu: '10m', memory: '100Mi' } }],
     ['a ratio', { maxLimitRequestRatio: { cpu: '10', memory: '1.5' } }],
     [
-      'all of them',
+      'a maximum, a minimum and a ratio together',
       { max: { cpu: '200m' }, min: { cpu: '20m' }, maxLimitRequestRatio: { cpu: '4', memory: '2' } },
     ],
   ] as const)
-    it(`of ${what} is kept to by pods with the annotation that the warning gives`, () => {
+    it(`of ${what} is satisfied by pods with the annotation in the warning`, () => {
       const range = container(item)
       const [text = ''] = ranged(range)
       const annotation = ANNOTATED.exec(text)?.[1]
@@ -95,11 +95,11 @@ describe('a LimitRange', () => {
     })
 
   for (const [what, item] of [
-    ['below what ours need', { max: { memory: '24Mi' } }],
-    ['above what the operator allows', { min: { memory: '1Gi' } }],
+    ['with a maximum below what our containers need', { max: { memory: '24Mi' } }],
+    ['with a minimum above what the operator allows', { min: { memory: '1Gi' } }],
     ['that contradicts itself', { max: { cpu: '100m' }, min: { cpu: '200m' } }],
   ] as const)
-    it(`${what} has no annotation that helps, and none is given`, () => {
+    it(`${what} causes a warning without an annotation, since none helps`, () => {
       const [text = ''] = ranged(container(item))
       assert.match(text, /^pods of this workload will be refused: LimitRange bounds .*: change it$/)
     })
@@ -119,12 +119,12 @@ describe('a LimitRange', () => {
       },
     ],
   ] as const)
-    it(`whose minimum is out of reach ${what} is not answered with an annotation that would not help`, () => {
+    it(`whose minimum is out of reach ${what} causes a warning without an annotation, since none helps`, () => {
       const [text = ''] = ranged(container({ min: { cpu } }), pod(spec))
       assert.match(text, /no less than .* of cpu, while pod2iam-sidecar requests .*: change it$/)
     })
 
-  it('whose maximum of a pod is exceeded by what we add says so, and only then', () => {
+  it('whose maximum for a pod is exceeded only because of our containers causes a warning', () => {
     const range = limitRange({ type: 'Pod', max: { memory: '128Mi' } })
     const of = (memory: string) =>
       pod({ containers: [{ name: 'app', image: 'x', resources: { limits: { memory } } }] })
@@ -133,10 +133,10 @@ describe('a LimitRange', () => {
       'pods of this workload will be refused: LimitRange bounds allows a pod at most 128Mi of memory, while it has a limit of 148Mi ' +
         'with pod2iam-sidecar: change it, or give the containers less',
     ])
-    assert.deepEqual(ranged(range, of('200Mi')), [], 'it breaks it by itself')
+    assert.deepEqual(ranged(range, of('200Mi')), [], 'the pod alone exceeds it')
   })
 
-  it('that bounds containers and pods is not answered with an annotation that helps only the containers', () => {
+  it('that bounds containers and pods causes a warning without an annotation, which would help only the containers', () => {
     const range = limitRange(
       { type: 'Container', max: { cpu: '256m' } },
       { type: 'Pod', max: { memory: '40Mi' } },
@@ -148,13 +148,13 @@ describe('a LimitRange', () => {
     )
   })
 
-  it('is held against the resources of the whole pod, where it has any', () => {
+  it('is compared with the pod-level resources, where the pod has any', () => {
     const range = limitRange({ type: 'Pod', max: { memory: '128Mi' } })
     const containers = [{ name: 'app', image: 'x', resources: { limits: { memory: '100Mi' } } }]
     assert.deepEqual(ranged(range, pod({ containers, resources: { limits: { memory: '128Mi' } } })), [])
   })
 
-  it('may be of any shape', () => {
+  it('that is malformed causes no warning', () => {
     for (const range of [
       {},
       { spec: 1 },
@@ -166,7 +166,7 @@ describe('a LimitRange', () => {
     assert.deepEqual(ranged(container({ max: { cpu: {}, memory: 'x' } })), [])
   })
 
-  it('is told of to whoever opts a namespace in', () => {
+  it('that our containers violate causes a warning when its namespace is opted in', () => {
     const limits = { limitRanges: [container({ max: { cpu: '256m' } })] } as unknown as NamespaceLimits
     const [text = ''] = namespaceLimitWarnings(limits, settings())
     assert.match(
@@ -175,7 +175,7 @@ describe('a LimitRange', () => {
     )
   })
 
-  it('is told of as one that refuses small pods alone, where ours request enough in large ones', () => {
+  it('that only small pods violate causes a warning about these when its namespace is opted in', () => {
     const limits = { limitRanges: [container({ min: { cpu: '50m' } })] } as unknown as NamespaceLimits
     const [text = ''] = namespaceLimitWarnings(limits, settings())
     assert.match(
@@ -184,7 +184,7 @@ describe('a LimitRange', () => {
     )
   })
 
-  it('is held against what ours request in this pod', () => {
+  it('is compared with what our containers request in this pod', () => {
     const of = (cpu: string) =>
       pod({ containers: [{ name: 'app', image: 'x', resources: { requests: { cpu } } }] })
     for (const item of [{ min: { cpu: '50m' } }, { maxLimitRequestRatio: { cpu: '10' } }]) {
@@ -205,20 +205,20 @@ describe('a ResourceQuota', () => {
   const counted = (hard: Dict, used: Dict, object: Dict = app('1', '512Mi'), more: Dict = {}) =>
     said({ quotas: [quota(hard, used, more)] }, object)
 
-  it('with room is nothing to speak of', () =>
+  it('with enough room causes no warning', () =>
     assert.deepEqual(
       counted({ 'limits.memory': '2Gi', pods: '1' }, { 'limits.memory': '1Gi', pods: '1' }),
       [],
     ))
 
-  it('in which what we add does not fit is named, with what is left and what is needed', () => {
+  it('that has no room for our containers causes a warning with what is left and what is needed', () => {
     assert.deepEqual(counted({ 'limits.memory': '1Gi' }, { 'limits.memory': '504Mi' }), [
       'pods of this workload will be refused until there is room: ResourceQuota compute has 520Mi of its 1Gi of limits.memory left, ' +
         'and a pod needs 560Mi with pod2iam-sidecar, 512Mi without: raise it, or ask for less with pod2iam.dev/sidecar-resources',
     ])
   })
 
-  it('that is too small for any pod of the kind says that it is', () => {
+  it('that is too small for any such pod causes a warning that says so', () => {
     const [text = ''] = counted({ 'requests.cpu': '1' }, {})
     assert.match(
       text,
@@ -226,7 +226,7 @@ describe('a ResourceQuota', () => {
     )
   })
 
-  it('needs room for the sidecar alone, a hundredth of what the pod requests: the gate runs before the app', () => {
+  it('needs room only for the sidecar, a hundredth of what the pod requests, since the gate runs before the app', () => {
     const burstable = pod({
       containers: [{ name: 'app', image: 'x', resources: { requests: { cpu: '2' } } }],
     })
@@ -237,16 +237,16 @@ describe('a ResourceQuota', () => {
     )
   })
 
-  it('in which the pod would not fit by itself is not ours to speak of', () =>
+  it('that has no room for the pod alone causes no warning of ours', () =>
     assert.deepEqual(counted({ 'limits.memory': '1Gi' }, { 'limits.memory': '1000Mi' }), []))
 
-  it('counts the whole pod’s resources, where it has any', () => {
+  it('counts the pod-level resources, where the pod has any', () => {
     const object = app('1', '512Mi')
     const spec = { ...(object.spec as Dict), resources: { limits: { memory: '512Mi' } } }
     assert.deepEqual(counted({ 'limits.memory': '512Mi' }, {}, { ...object, spec }), [])
   })
 
-  it('counts by its scopes, as far as they can be known', () => {
+  it('counts only the pods of its scopes, as far as they can be known', () => {
     const full = [{ 'limits.memory': '512Mi' }, {}] as const
     const scoped = (more: Dict, object?: Dict) => counted(...full, object, more).length
     assert.equal(scoped({ scopes: ['NotBestEffort', 'NotTerminating'] }), 1)
@@ -258,13 +258,13 @@ describe('a ResourceQuota', () => {
     assert.equal(scoped({ scopeSelector: { matchExpressions: [] } }), 0)
   })
 
-  it('is held against a pod that has its sidecar already', () => {
+  it('is compared with a pod that already has its sidecar', () => {
     const injected = applyPatch(app('1', '512Mi'), opsOf(decide(app('1', '512Mi'), namespace(), settings())))
     assert.match(counted({ 'limits.memory': '520Mi' }, {}, injected).join(), /needs 560Mi .* 512Mi without/)
   })
 })
 
-describe('what bounds a namespace', () => {
+describe('the look-up of a namespace’s LimitRanges and ResourceQuotas', () => {
   const debugged: unknown[] = []
   const log = { debug: (...args: unknown[]) => debugged.push(args) }
   const reading = (answer: (path: string) => unknown) => {
@@ -279,7 +279,7 @@ describe('what bounds a namespace', () => {
   }
   const RANGE = container({ max: { cpu: '1' } })
 
-  it('is read once for what is applied together, and again after some seconds', async () => {
+  it('reads them once for objects that are applied together, and again after some seconds', async () => {
     const { asked, lookUp, pass } = reading(() => ({ items: [RANGE] }))
     const [first] = await Promise.all([lookUp('shop'), lookUp('shop')])
     assert.deepEqual(first, { limitRanges: [RANGE], quotas: [RANGE] })
@@ -295,7 +295,7 @@ describe('what bounds a namespace', () => {
     assert.equal(asked.length, 4)
   })
 
-  it('that may not be read costs a line of the debug log, and the other kind is read all the same', async () => {
+  it('logs a line at debug for a kind that is forbidden, and still reads the other one', async () => {
     const { lookUp } = reading((path) => {
       if (path.endsWith('quotas')) throw new KubeError(403, 'forbidden')
       return { items: [RANGE] }
@@ -304,13 +304,13 @@ describe('what bounds a namespace', () => {
     assert.match(JSON.stringify(debugged.at(-1)), /resourcequotas.*the API server answers 403/)
   })
 
-  it('is not asked for under a name that is none', async () => {
+  it('reads nothing for an invalid name', async () => {
     const { asked, lookUp } = reading(() => ({ items: [] }))
     assert.deepEqual(await lookUp('../nodes'), NO_LIMITS)
     assert.deepEqual(asked, [])
   })
 
-  it('of any number of objects and namespaces is kept within bounds', async () => {
+  it('bounds the objects that it reads and the namespaces that it caches', async () => {
     const { asked, lookUp } = reading(() => ({ items: Array.from({ length: 80 }, () => RANGE) }))
     assert.equal((await lookUp('shop')).limitRanges.length, 50)
     for (let index = 0; index < 256; index++) await lookUp(`n${index}`)
@@ -318,11 +318,11 @@ describe('what bounds a namespace', () => {
     await lookUp('n255')
     assert.equal(asked.length, before)
     await lookUp('shop')
-    assert.equal(asked.length, before + 2, 'the oldest was forgotten')
+    assert.equal(asked.length, before + 2, 'the oldest entry was evicted')
   })
 })
 
-it('the gate takes what is chosen for the sidecar, and both have the same floor', () => {
+it('the gate takes the resources that are chosen for the sidecar, and both have the same minimum', () => {
   const annotation = JSON.stringify({ limits: MIN_LIMITS, requests: { cpu: '20m' } })
   const injected = applyPatch(
     pod(),

@@ -1,4 +1,4 @@
-/** The shipped match conditions: which pods the API server shows to the injector at all. */
+/** The shipped match conditions, which decide for which objects the API server calls the injector at all. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
@@ -28,7 +28,7 @@ const ENTRIES = {
 const TYPO = 'iam.amazonaws.com/rol'
 const PLAIN = [{ name: 'app' }]
 const ours = (name: string) => [{ name: 'x' }, { name }]
-/** Absent, null and empty lists come from the API server, too. */
+/** The API server sends absent, null and empty lists, too. */
 const SPECS: readonly [spec: Dict | undefined, reserved: boolean][] = [
   [undefined, false],
   [{}, false],
@@ -49,7 +49,7 @@ const ANNOTATIONS: readonly [annotations: Dict | null | undefined, asks: boolean
   [{ [KEYS.role]: ROLE, [KEYS.inject]: 'false' }, true, true],
 ]
 
-/** What was asked here, for the CEL of the API server itself to answer, too. */
+/** The cases of this file, which the API server's own CEL evaluates at the end. */
 const asked: Case[] = []
 const outcomeOf = (
   matchConditions: (typeof ENTRIES)['all'],
@@ -76,7 +76,7 @@ describe('the match condition for workloads', () => {
     [{ [KEYS.inject]: 'metadata' }, 'match'],
     [{ [TYPO]: ROLE }, 'match'],
   ] as const)
-    it(`is ${expected} for a template with ${JSON.stringify(annotations)}`, () => {
+    it(`evaluates to ${expected} for a template with ${JSON.stringify(annotations)}`, () => {
       const template = { metadata: annotations === undefined ? undefined : { annotations }, spec: {} }
       const metadata = { name: 'x' }
       const deployment = {
@@ -91,7 +91,7 @@ describe('the match condition for workloads', () => {
     })
 })
 
-/** Keys that one of the conditions for warnings must let through, and keys of others that it need not. */
+/** Keys that the conditions for warnings must match, and keys of other programs that they must not. */
 const LIKE_OURS = [
   ...[
     TYPO,
@@ -139,7 +139,7 @@ describe('the match conditions for warnings', () => {
     outcomeOf(namespaces, { metadata }, ['', 'Namespace'], oldMetadata && { metadata: oldMetadata })
 
   for (const [key, expected] of EVERY)
-    it(`are ${expected} for ${JSON.stringify(key)}`, () => {
+    it(`evaluate to ${expected} for ${JSON.stringify(key)}`, () => {
       for (const form of forms) {
         const metadata = { name: 'x', [form]: { team: 'y', [key]: 'x' } }
         assert.equal(outcomeOf(barePods, { metadata }), expected)
@@ -149,7 +149,7 @@ describe('the match conditions for warnings', () => {
       }
     })
 
-  it('leave out the pods of controllers', () => {
+  it('do not match the pods of controllers', () => {
     const ownerReferences = [
       { apiVersion: 'apps/v1', kind: 'ReplicaSet', name: 'x', uid: 'y', controller: true },
     ]
@@ -158,14 +158,14 @@ describe('the match conditions for warnings', () => {
     assert.equal(outcomeOf(barePods, { metadata: { ...metadata, ownerReferences: [] } }), 'match')
   })
 
-  it('ask about a namespace when a key is written, not whenever the namespace is', () => {
+  it('match a namespace when such a key is added or changed, not at every update', () => {
     for (const form of forms) {
       const marked = (value: string, more: Dict = {}) => ({ name: 'x', [form]: { [TYPO]: value, ...more } })
       assert.equal(ofNamespace(marked('x'), marked('x')), 'no-match')
       assert.equal(ofNamespace(marked('x', { team: 'y' }), marked('x')), 'no-match')
       assert.equal(ofNamespace(marked('y'), marked('x')), 'match')
       assert.equal(ofNamespace(marked('x'), { name: 'x' }), 'match')
-      // What was mended, or taken away, needs no words.
+      // A key that was corrected or removed needs no warning.
       assert.equal(ofNamespace({ name: 'x', [form]: { team: 'y' } }, marked('x')), 'no-match')
     }
   })
@@ -194,7 +194,7 @@ describe('the match conditions', () => {
       })
 })
 
-it('the CEL of the API server itself answers all of this alike', needsCel, () => {
+it('the API server’s own CEL gives the same results', needsCel, () => {
   assert.ok(asked.length > 200, `${asked.length}`)
   assertSameVerdicts(asked)
 })

@@ -33,7 +33,7 @@ function request(review: Dict): Dict {
 }
 
 describe('an admission review', () => {
-  it('is answered with the uid it came with and a base64 JSON Patch', async () => {
+  it('is answered with its uid and a base64 JSON Patch', async () => {
     const response = responseOf(await webhook().mutate(JSON.stringify(reviewOf(pod()))))
     assert.deepEqual([response.uid, response.allowed, response.patchType], ['b9f1', true, 'JSONPatch'])
     const ops = JSON.parse(Buffer.from(String(response.patch), 'base64').toString('utf8'))
@@ -46,7 +46,7 @@ describe('an admission review', () => {
     })
   })
 
-  it('takes the namespace from the request, not from the pod', async () => {
+  it('is judged by the namespace of the request, not of the pod', async () => {
     const asked: string[] = []
     const { mutate } = webhook(async (name) => {
       asked.push(name)
@@ -58,7 +58,7 @@ describe('an admission review', () => {
     assert.deepEqual(asked, ['shop'])
   })
 
-  it('refuses with 403 and the sentence', async () => {
+  it('of a refused pod is answered with 403 and the sentence', async () => {
     const response = responseOf(await webhook().mutate(JSON.stringify(reviewOf(pod({ hostNetwork: true })))))
     assert.equal(response.allowed, false)
     assert.deepEqual([response.status?.code, response.status?.reason], [403, 'Forbidden'])
@@ -66,7 +66,7 @@ describe('an admission review', () => {
     assert.equal(response.patch, undefined)
   })
 
-  it('fails closed with 503 and a sentence when the namespace cannot be read', async () => {
+  it('is refused with 503 and a sentence when the namespace cannot be read', async () => {
     const { mutate, observed } = webhook(async () => {
       throw new Error('connection refused')
     })
@@ -111,12 +111,12 @@ describe('an admission review', () => {
         (request(review).resource = { group: 'apps', version: 'v1', resource: 'deployments' }),
     ],
     [
-      'pods of another group',
+      'a pod of another API group',
       (review: Dict) =>
         (request(review).resource = { group: 'metrics.k8s.io', version: 'v1', resource: 'pods' }),
     ],
   ] as const)
-    it(`of ${what} is allowed untouched, with a warning in the log`, async () => {
+    it(`of ${what} is allowed unchanged, with a warning in the log`, async () => {
       const review = reviewOf(pod())
       change(review)
       const { mutate, lines } = webhook()
@@ -125,7 +125,7 @@ describe('an admission review', () => {
       assert.deepEqual([lines[0]?.level, lines[0]?.reason], ['warn', 'not-a-pod-creation'])
     })
 
-  it('of a dry run is answered as any other: there are no side effects to leave out', async () => {
+  it('of a dry run is answered like any other, since there are no side effects to omit', async () => {
     const review = reviewOf(pod())
     const plain = responseOf(await webhook().mutate(JSON.stringify(review)))
     request(review).dryRun = true
@@ -133,25 +133,25 @@ describe('an admission review', () => {
   })
 
   for (const [what, body, says] of [
-    ['no JSON', '{', /is not JSON/],
+    ['that is no JSON', '{', /is not JSON/],
     [
-      'an old version',
+      'of an old version',
       JSON.stringify({ ...reviewOf(pod()), apiVersion: 'admission.k8s.io/v1beta1' }),
       /not an AdmissionReview of admission\.k8s\.io\/v1/,
     ],
-    ['another kind', JSON.stringify({ ...reviewOf(pod()), kind: 'Pod' }), /not an AdmissionReview/],
-    ['no request', JSON.stringify({ ...reviewOf(pod()), request: null }), /no request/],
-    ['no uid', JSON.stringify(withRequest({ uid: '' })), /no request\.uid/],
-    ['no operation', JSON.stringify(withRequest({ operation: undefined })), /no request\.operation/],
-    ['a creation of nothing', JSON.stringify(withRequest({ object: null })), /no request\.object/],
+    ['of another kind', JSON.stringify({ ...reviewOf(pod()), kind: 'Pod' }), /not an AdmissionReview/],
+    ['without a request', JSON.stringify({ ...reviewOf(pod()), request: null }), /no request/],
+    ['without a uid', JSON.stringify(withRequest({ uid: '' })), /no request\.uid/],
+    ['without an operation', JSON.stringify(withRequest({ operation: undefined })), /no request\.operation/],
+    ['of a creation without an object', JSON.stringify(withRequest({ object: null })), /no request\.object/],
   ] as const)
-    it(`that is ${what} is answered 400 with a sentence`, async () => {
+    it(`${what} is answered with 400 and a sentence`, async () => {
       const answer = await webhook().mutate(body)
       assert.equal(answer.status, 400)
       assert.match('text' in answer ? answer.text : '', says)
     })
 
-  it('is logged in one line with its uid and nothing secret of the pod', async () => {
+  it('is logged in one line with its uid and without secrets of the pod', async () => {
     const { mutate, lines } = webhook()
     const given = pod({ containers: [{ name: 'app', env: [{ name: 'PASSWORD', value: 'hunter2' }] }] })
     given.metadata = { ...(given.metadata as Dict), name: undefined, generateName: 'orders-5d8c-' }
@@ -183,7 +183,7 @@ describe('an admission review', () => {
       assert.ok(JSON.stringify(lines).length < 4000, JSON.stringify(lines).slice(0, 4000))
     })
 
-  it('has bounded warnings', async () => {
+  it('is answered with a bounded number of warnings', async () => {
     const containers = Array.from({ length: 40 }, (_, index) => ({
       name: `${'n'.repeat(500)}${index}`,
       env: [{ name: 'AWS_PROFILE', value: 'x' }],

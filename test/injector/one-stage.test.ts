@@ -1,6 +1,6 @@
 /**
- * Pods without a gate, whose sidecar has the start hook: what the webhooks take for one, and what becomes of a pod that one replica
- * has written in one stage and another in two.
+ * Pods without a gate, whose sidecar has the start hook: what the webhooks recognize as one, and what happens to a pod that one
+ * replica has written in one stage and another in two.
  */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
@@ -52,12 +52,12 @@ const names = ({ spec }: Injected) => spec.initContainers.map(({ name }) => name
 describe('a pod that was injected in one stage', () => {
   for (const [who, by] of [
     ['the replica that wrote it', ONE],
-    ['one that writes two stages', TWO],
-    ['one in audit mode', settings({ gateProof: 'report' })],
+    ['a replica that writes two stages', TWO],
+    ['a replica in audit mode', settings({ gateProof: 'report' })],
   ] as const)
     it(`is admitted by ${who}`, () => assert.equal(judged(injected(), by), 'already-injected'))
 
-  it('is admitted with a later release’s variables, and with blanks where others serialize them', () => {
+  it('is admitted with the variables of a later release and with null fields in its hook', () => {
     const later = changed((sidecar) => {
       setEnv(sidecar, 'POD2IAM_LATER', 'x')
       sidecar.lifecycle = {
@@ -74,48 +74,44 @@ describe('a pod that was injected in one stage', () => {
   })
 
   for (const [what, says, change] of [
-    ['its hook', /it has no init container pod2iam-gate/, (one) => delete one.lifecycle],
-    ['its proof', /env POD2IAM_PROOF is missing/, (one) => setEnv(one, 'POD2IAM_PROOF', undefined)],
-    ['its proof, which is off', /\(env POD2IAM_PROOF\)/, (one) => setEnv(one, 'POD2IAM_PROOF', 'off')],
+    ['removed its hook', /it has no init container pod2iam-gate/, (one) => delete one.lifecycle],
+    ['removed its proof', /env POD2IAM_PROOF is missing/, (one) => setEnv(one, 'POD2IAM_PROOF', undefined)],
+    ['turned its proof off', /\(env POD2IAM_PROOF\)/, (one) => setEnv(one, 'POD2IAM_PROOF', 'off')],
     [
-      'the file',
+      'removed its started file',
       /env POD2IAM_STARTED_FILE is missing/,
       (one) => setEnv(one, 'POD2IAM_STARTED_FILE', undefined),
     ],
     [
-      'the file, which is another',
+      'set another started file',
       /\(env POD2IAM_STARTED_FILE\)/,
       (one) => setEnv(one, 'POD2IAM_STARTED_FILE', '/dev/null'),
     ],
     [
-      'what it takes for a proof',
+      'set accept-drop to an unknown value',
       /\(env POD2IAM_ACCEPT_DROP\)/,
       (one) => setEnv(one, 'POD2IAM_ACCEPT_DROP', 'maybe'),
     ],
     [
-      'its self-test, since nothing leads to it but a redirect that is not there',
+      'made its self-test wait for a redirect, which a pod without a gate does not have',
       /waits for a redirect, and it has no init container pod2iam-gate/,
       (one) => setEnv(one, 'POD2IAM_SELF_TEST', 'redirect'),
     ],
+    ['added hostIPC', /it has hostIPC, and it has no init container/, (_, { spec }) => (spec.hostIPC = true)],
     [
-      'its IPC namespace',
-      /it has hostIPC, and it has no init container/,
-      (_, { spec }) => (spec.hostIPC = true),
-    ],
-    [
-      'a mount over the file',
+      'mounted a volume over its started file',
       /volumeMounts "\/dev\/shm"/,
       (one) => (one.volumeMounts = [...(one.volumeMounts as Dict[]), { name: 'x', mountPath: '/dev/shm' }]),
     ],
   ] as readonly [string, RegExp, (sidecar: Init, pod: Injected) => unknown][])
-    it(`is refused where another webhook changed ${what}; where we are asked again it is put right`, () => {
+    it(`is refused where another webhook ${what}, and corrected when the injector is called again`, () => {
       const given = changed(change)
       assert.match(judged(given), says)
       const again = applyPatch(given, opsOf(decide(given, namespace(), ONE)))
       assert.equal(judged(again), 'already-injected')
     })
 
-  it('proves as the present operator says, whatever a copied manifest or another replica wrote', () => {
+  it('gets the proof of the present settings, whatever a copied manifest or another replica wrote', () => {
     const lax = changed((sidecar) => {
       setEnv(sidecar, 'POD2IAM_PROOF', 'report')
       setEnv(sidecar, 'POD2IAM_ACCEPT_DROP', 'true')
@@ -126,14 +122,14 @@ describe('a pod that was injected in one stage', () => {
   })
 
   for (const [what, lifecycle] of [
-    ['another program', { postStart: { exec: { command: ['/pod2iam/other'] } } }],
-    ['an argument', { postStart: { exec: { command: ['/pod2iam/wait-started', 'x'] } } }],
-    ['another kind', { postStart: { sleep: { seconds: 1 } } }],
-    ['a second handler', { postStart: { ...HOOK.postStart, httpGet: { port: 1 } } }],
-    ['a preStop hook beside it', { ...HOOK, preStop: { sleep: { seconds: 1 } } }],
-    ['a stop signal beside it', { ...HOOK, stopSignal: 'SIGKILL' }],
+    ['runs another program', { postStart: { exec: { command: ['/pod2iam/other'] } } }],
+    ['has an argument', { postStart: { exec: { command: ['/pod2iam/wait-started', 'x'] } } }],
+    ['is of another kind', { postStart: { sleep: { seconds: 1 } } }],
+    ['has a second handler', { postStart: { ...HOOK.postStart, httpGet: { port: 1 } } }],
+    ['has a preStop hook beside it', { ...HOOK, preStop: { sleep: { seconds: 1 } } }],
+    ['has a stop signal beside it', { ...HOOK, stopSignal: 'SIGKILL' }],
   ] as const)
-    it(`is refused with a hook that is ${what}, by either webhook`, () => {
+    it(`is refused by either webhook with a hook that ${what}`, () => {
       for (const start of [injected(), injected(TWO)]) {
         const given = changed((sidecar) => {
           sidecar.lifecycle = lifecycle
@@ -155,7 +151,7 @@ describe('a pod with a gate', () => {
     ],
     ['accept-drop', /\(env POD2IAM_ACCEPT_DROP\)/, (one) => setEnv(one, 'POD2IAM_ACCEPT_DROP', 'true')],
   ] as readonly [string, RegExp, (sidecar: Init) => unknown][])
-    it(`is refused where its sidecar has ${what}, too; where we are asked again it is put right`, () => {
+    it(`is refused where its sidecar has ${what}, too, and corrected when the injector is called again`, () => {
       const given = changed(change, injected(TWO))
       assert.match(judged(given), says)
       const again = applyPatch(given, opsOf(decide(given, namespace(), TWO)))
@@ -163,7 +159,7 @@ describe('a pod with a gate', () => {
       assert.deepEqual(names(again), ['pod2iam-sidecar', 'pod2iam-gate'])
       assert.equal(again.spec.initContainers[0]?.lifecycle, undefined)
     })
-  it('whose gate has the hook is refused', () => {
+  it('is refused where the gate has the hook', () => {
     const given = injected(TWO)
     const gate = given.spec.initContainers[1] ?? assert.fail()
     gate.lifecycle = HOOK
@@ -171,7 +167,7 @@ describe('a pod with a gate', () => {
   })
 })
 
-describe('a pod that a replica of another setting mutated', () => {
+describe('a pod that a replica with another setting mutated', () => {
   const others = { initContainers: [{ name: 'istio-init' }, { name: 'migrate', image: 'm' }] }
   for (const [what, spec, before, after] of [
     ['without other init containers', {}, [], []],
@@ -181,11 +177,11 @@ describe('a pod that a replica of another setting mutated', () => {
       ['one stage becomes two', ONE, TWO, ['pod2iam-sidecar', 'pod2iam-gate']],
       ['two stages become one', TWO, ONE, ['pod2iam-sidecar']],
     ] as const)
-      it(`is put right when that webhook is asked again: ${way}, ${what}`, () => {
+      it(`is rewritten when the webhook is called again: ${way}, ${what}`, () => {
         const once = injected(first, spec)
         const twice = applyPatch(once, opsOf(decide(once, namespace(), second)))
         assert.deepEqual(names(twice), [...before, ...ours, ...after])
-        // To the letter what that replica would have written at once.
+        // It equals exactly what that replica would have written at the first call.
         assert.deepEqual(
           withApiServerDefaults(twice).spec.initContainers,
           injected(second, spec).spec.initContainers,
@@ -196,7 +192,7 @@ describe('a pod that a replica of another setting mutated', () => {
         assert.deepEqual(withApiServerDefaults(back).spec.initContainers, once.spec.initContainers)
       })
 
-  it('has its sidecar moved to the front, and a gate wherever it stands taken out', () => {
+  it('gets its sidecar moved to the front, and its gate removed wherever it is', () => {
     const given = injected(TWO)
     const [sidecar, gate] = given.spec.initContainers
     given.spec.initContainers = [gate, { name: 'early', env: [] }, sidecar] as Init[]
@@ -206,7 +202,7 @@ describe('a pod that a replica of another setting mutated', () => {
   })
 })
 
-it('an init container that another webhook puts first is named in a warning, without a gate that is not there', () => {
+it('an init container that another webhook put first is named in a warning, which does not mention a gate that does not exist', () => {
   const given = injected()
   given.spec.initContainers.unshift({ name: 'restore', image: 'r', env: [] })
   const verdict = decideFinal(given, namespace(), ONE)

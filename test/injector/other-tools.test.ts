@@ -38,14 +38,14 @@ const names = (after: Dict) => ((after.spec as ToolPod['spec']).initContainers ?
 const saysOf = (verdict: ReturnType<typeof judged>) =>
   'sentence' in verdict ? verdict.sentence : verdict.reason
 
-describe('other tools, each as the injector meets it', () => {
+describe('other tools', () => {
   for (const tool of TOOLS) {
-    it(`${tool.name}: before the injector`, () => {
+    it(`${tool.name}: a pod is injected after the tool`, () => {
       const after = mutated(acted(given(), tool))
       assert.equal(judged(after).reason, 'already-injected', saysOf(judged(after)))
     })
 
-    it(`${tool.name}: after it, and the injector is asked again: ${tool.outcome}`, () => {
+    it(`${tool.name}: after the injector, which is called again, our containers are ${tool.outcome}`, () => {
       const injected = mutated(given())
       const touched = acted(injected, tool)
       const again = mutated(touched)
@@ -58,13 +58,13 @@ describe('other tools, each as the injector meets it', () => {
       }
       if (tool.outcome === 'corrected')
         assert.notDeepEqual([names(again), ours(again)], [names(touched), ours(touched)])
-      // Whoever is not a mesh stands behind ours in the end.
+      // The containers of every tool that is not a mesh come after ours in the end.
       const behind = names(again).slice(names(again).indexOf('pod2iam-gate') + 1)
       for (const name of names(again).filter((one) => !/^(?:istio|linkerd|kuma|pod2iam)-/.test(one)))
         assert.ok(behind.includes(name), name)
     })
 
-    it(`${tool.name}: with the last word: ${tool.lastWord}`, () => {
+    it(`${tool.name}: after the last call of the injector, the pod is ${tool.lastWord}`, () => {
       const verdict = judged(acted(mutated(acted(mutated(given()), tool)), tool))
       assert.equal(
         verdict.reason,
@@ -74,7 +74,7 @@ describe('other tools, each as the injector meets it', () => {
     })
   }
 
-  it('are the rows of the docs', async () => {
+  it('are the rows of the table in the docs', async () => {
     const text = await readFile(new URL('../../docs/other-tools.md', import.meta.url), 'utf8')
     const rows = text.split('\n').filter((line) => line.startsWith('| ') && !line.startsWith('| tool '))
     assert.deepEqual(
@@ -85,7 +85,7 @@ describe('other tools, each as the injector meets it', () => {
   })
 })
 
-describe('pods that were made from other pods', () => {
+describe('a pod that was copied from an injected pod', () => {
   const copied = (change: (pod: ToolPod) => void = () => {}) => {
     const running = mutated(given()) as unknown as ToolPod & Dict
     running.metadata = {
@@ -102,21 +102,21 @@ describe('pods that were made from other pods', () => {
     return running as Dict
   }
 
-  it('kubectl get -o yaml | kubectl apply: nothing to add', () => {
+  it('with kubectl get -o yaml | kubectl apply gets nothing added', () => {
     assert.deepEqual(opsOf(decide(copied(), namespace(), OPERATORS)), [])
     assert.equal(judged(copied()).reason, 'already-injected')
   })
 
   for (const [what, change] of [
     [
-      'into a namespace with other settings, with another role',
+      'with another role and redirect mode',
       (one: ToolPod) => {
         one.metadata.annotations[KEYS.role] = 'arn:aws:iam::111111111111:role/shop-other'
         one.metadata.annotations[KEYS.redirect] = 'env'
       },
     ],
     [
-      'of an earlier release, whose image and variables differ',
+      'from an earlier release, whose image and variables differ,',
       (one: ToolPod) => {
         const [sidecar] = one.spec.initContainers ?? []
         assert.ok(sidecar)
@@ -125,14 +125,14 @@ describe('pods that were made from other pods', () => {
       },
     ],
     [
-      'kubectl debug --copy-to: another container, other images',
+      'with kubectl debug --copy-to, which adds a container,',
       (one: ToolPod) => {
         one.metadata.labels = {}
         one.spec.containers.push({ name: 'debugger-x', image: 'busybox', stdin: true, tty: true })
       },
     ],
     [
-      'only the annotations left',
+      'with only its annotations left',
       (one: ToolPod) => {
         one.spec.initContainers =
           one.spec.initContainers?.filter(({ name }) => !name.startsWith('pod2iam-')) ?? []
@@ -140,7 +140,7 @@ describe('pods that were made from other pods', () => {
       },
     ],
   ] as const)
-    it(`a copy ${what}: the present containers`, () => {
+    it(`${what} gets the present containers`, () => {
       const after = mutated(copied(change))
       assert.equal(judged(after).reason, 'already-injected', saysOf(judged(after)))
       const fresh = copied(change)

@@ -17,7 +17,7 @@ export type ToolPod = {
 }
 
 /** What happens to our containers when the tool changes the pod after the injector. */
-export type Outcome =
+type Outcome =
   /** The tool does not change them. */
   | 'untouched'
   /** What the tool adds to them is harmless, so it is kept. */
@@ -41,7 +41,7 @@ const inits = (pod: ToolPod): Container[] => {
 }
 const everywhere = (pod: ToolPod) => [...pod.spec.containers, ...inits(pod)]
 const apps = (pod: ToolPod) => pod.spec.containers
-/** As webhooks do that are asked twice: what is there already is not added again. */
+/** Adds variables like a webhook that may be called twice: those that are there already are not added again. */
 const env = (containers: readonly Container[], ...entries: Dict[]) => {
   for (const container of containers) {
     container.env ??= []

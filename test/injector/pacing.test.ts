@@ -8,7 +8,7 @@ describe('pacing of large bodies', () => {
     return { turns: pacing((work) => later.push(work)), look: () => later.shift()?.() }
   }
 
-  it('lets four go on as they like, and of more four at a time, in the order in which they came', () => {
+  it('lets up to four arrive freely, and more only four at a time, in their order', () => {
     const { turns, look } = paced()
     const few = Array.from({ length: 4 }, () => turns.begin())
     assert.ok(few.every((body) => !body.mustWait(() => assert.fail())))
@@ -22,7 +22,7 @@ describe('pacing of large bodies', () => {
     assert.deepEqual(resumed, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
   })
 
-  it('counts a body that has ended once, and no more', () => {
+  it('counts the end of a body only once', () => {
     const { turns } = paced()
     const [first, ...rest] = Array.from({ length: 5 }, () => turns.begin())
     assert.ok(rest[0]?.mustWait(() => undefined))

@@ -1,9 +1,9 @@
-/** The settings of another replica, and by which settings a review is judged because of them. */
+/** The settings of another replica, and the settings by which a review is judged because of them. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { effectiveSettings, peerKind, strictPeer } from '../../injector/peers/effective-settings.ts'
 import { type Peer, readPeer } from '../../injector/peers/peer.ts'
-import { kindOf, settingsAmong, strictPeer } from '../../injector/peers/settings-among.ts'
 import { type Dict, IMAGES, settings } from './fixtures.ts'
 import { OTHER_IMAGES, replicaPod, strictPod } from './replica-pods.ts'
 
@@ -30,11 +30,11 @@ describe("another replica's settings", () => {
       settings({ sidecarLogLevel: 'debug', gateAcceptDrop: true, redirect: 'env' }),
     )
   })
-  it('leave out flags of other releases, and those that decide about no pod', () => {
+  it('do not include flags of other releases, nor flags that have no influence on pods', () => {
     const args = [...IMAGES, '--invented=1', '--invented-too', 'two', '--port=x', '--imds-tokens=required']
     assert.deepEqual(settingsOf(replicaPod('a', args)), settings({ imdsTokens: 'required' }))
   })
-  it('are read from its environment, too, where a flag does not win over it', () => {
+  it('are read from its environment, too, unless a flag takes precedence', () => {
     const env = [
       { name: 'POD2IAM_SIDECAR_LOG_LEVEL', value: 'warn' },
       { name: 'POD2IAM_REDIRECT', value: 'env' },
@@ -47,28 +47,24 @@ describe("another replica's settings", () => {
       settings({ sidecarImage: 'a:7', nodeGuardImage: 'b:$(TAG)$(NONE)', sidecarLogLevel: 'warn' }),
     )
   })
-  it("have 0.1.0's token life where its pod is of that release", () => {
+  it("have 0.1.0's token lifetime where its pod is of that release", () => {
     const args = [...IMAGES, '--token-expiration-seconds=7200']
     assert.equal(settingsOf(replicaPod('a', args)).tokenExpirationSeconds, 7200)
     assert.equal(settingsOf(strictPod('a', args)).tokenExpirationSeconds, 3600)
   })
   for (const [what, pod, problem] of [
-    ['a setting that cannot be read', replicaPod('a', [...IMAGES, '--redirect=magic']), /--redirect must be/],
-    [
-      'resources that cannot be read',
-      replicaPod('a', [...IMAGES, '--sidecar-resources=[']),
-      /sidecar-resources/,
-    ],
+    ['an invalid setting', replicaPod('a', [...IMAGES, '--redirect=magic']), /--redirect must be/],
+    ['invalid resources', replicaPod('a', [...IMAGES, '--sidecar-resources=[']), /sidecar-resources/],
     ['no images', replicaPod('a', []), /--sidecar-image .*is required/],
-    ['no such container', withContainer({ name: 'other' }), /no container injector/],
-    ['arguments of another shape', withContainer({ args: 7, env: 'x' }), /is required/],
+    ['no injector container', withContainer({ name: 'other' }), /no container injector/],
+    ['malformed arguments', withContainer({ args: 7, env: 'x' }), /is required/],
   ] as const)
-    it(`are a problem in words where there is ${what}`, () => {
+    it(`are unreadable, with a sentence, if the pod has ${what}`, () => {
       const { settings } = stored(pod)
       assert.match('problem' in settings ? settings.problem : '', problem)
-      assert.equal(kindOf(stored(pod), settings as InjectionSettings), 'unreadable')
+      assert.equal(peerKind(stored(pod), settings as InjectionSettings), 'unreadable')
     })
-  it('are none of what is no pod, and reading it does not throw', () => {
+  it('are undefined for an object that is no pod, without an exception', () => {
     for (const object of [undefined, null, 1, [], {}, { metadata: [] }, { metadata: { name: 'a' } }])
       assert.equal(readPeer(object), undefined)
   })
@@ -100,28 +96,28 @@ describe('the settings of a review', () => {
     ]),
   )
 
-  it('are its own where it is alone, or all are set as it is', () => {
-    assert.equal(settingsAmong(own, []), own)
+  it('are the replica’s own if it is alone or all others have the same settings', () => {
+    assert.equal(effectiveSettings(own, []), own)
     const same = stored(replicaPod('d', [...IMAGES, '--imds-tokens=required', '--permitted-roles=arn:*']))
-    assert.equal(kindOf(same, own), 'same')
-    assert.equal(settingsAmong(own, [same]), own)
+    assert.equal(peerKind(same, own), 'same')
+    assert.equal(effectiveSettings(own, [same]), own)
   })
-  it('are its own, with the images and role keys of those that judge by form', () => {
-    assert.equal(kindOf(other, own), 'other-settings')
-    assert.deepEqual(settingsAmong(own, [other, { ...other, uid: 'e' }]), {
+  it('are its own, with the images and role keys of replicas that judge by form', () => {
+    assert.equal(peerKind(other, own), 'other-settings')
+    assert.deepEqual(effectiveSettings(own, [other, { ...other, uid: 'e' }]), {
       ...own,
       otherSidecarImages: ['mirror/sidecar:2'],
       otherNodeGuardImages: ['mirror/node-guard:2'],
       otherRoleKeys: ['example.com/role'],
     })
   })
-  it('write as the one that judges to the letter, and decide by its own policy', () => {
-    assert.equal(kindOf(strict, own), 'strict')
+  it('are those of a replica that judges by exact equality, with the own policy', () => {
+    assert.equal(peerKind(strict, own), 'strict')
     const theirs = strict.settings as InjectionSettings
-    assert.deepEqual(settingsAmong(own, [other, strict]), {
+    assert.deepEqual(effectiveSettings(own, [other, strict]), {
       ...theirs,
       tokenExpirationSeconds: 3600,
-      writesNewForms: false,
+      mayWriteNewFields: false,
       defaultRole: own.defaultRole,
       policy: own.policy,
       hostNetworkAnnotated: own.hostNetworkAnnotated,
@@ -131,8 +127,8 @@ describe('the settings of a review', () => {
       otherRoleKeys: [own.roleKey],
     })
   })
-  it('know the images and keys of one that is gone, for pods that it has mutated', () => {
-    const { otherSidecarImages, otherRoleKeys, ...rest } = settingsAmong(
+  it('include the images and keys of a replica that has ended, for pods that it has mutated', () => {
+    const { otherSidecarImages, otherRoleKeys, ...rest } = effectiveSettings(
       own,
       [],
       [strict.settings as InjectionSettings],
@@ -140,7 +136,7 @@ describe('the settings of a review', () => {
     assert.deepEqual([otherSidecarImages, otherRoleKeys], [['mirror/sidecar:2'], ['example.com/role']])
     assert.equal(rest.sidecarImage, own.sidecarImage)
   })
-  it('follow the newest of several that judge to the letter, and one that goes only where no other is', () => {
+  it('are those of the newest replica that judges by exact equality, or of a terminating one if there is no other', () => {
     const at = (name: string, minute: number, metadata: Dict = {}) =>
       stored(strictPod(name), { creationTimestamp: `2026-01-01T00:0${minute}:00Z`, ...metadata })
     const going = { deletionTimestamp: '2026-01-01T00:09:00Z' }

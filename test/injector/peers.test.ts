@@ -1,4 +1,4 @@
-/** The watch by which a replica knows the others, against an API server. */
+/** The watch by which a replica knows the other replicas, against an API server. */
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -18,7 +18,7 @@ describe('the watch over the other replicas', () => {
   let api: ApiServer
   let ending: AbortController
   let lines: LogLine[]
-  /** What waits for a minute or more, or for the first list: run by the test. */
+  /** Callbacks of long timers by their delay in milliseconds; the test runs them itself. */
   let late: Map<number, () => void>
   let ahead = 0
   const own = settings()
@@ -58,7 +58,7 @@ describe('the watch over the other replicas', () => {
         return () => late.delete(milliseconds)
       },
     }
-    const { patient: kube } = await apiServer(await api.kubeconfig(token))
+    const { background: kube } = await apiServer(await api.kubeconfig(token))
     ending.signal.addEventListener('abort', () => kube.close())
     const pods = { namespace: PLACE, selector: SELECTOR, name: 'self' }
     return watchPeers(own, pods, { kube, clock, log: captured.log, signal: ending.signal })
@@ -68,7 +68,7 @@ describe('the watch over the other replicas', () => {
     return [same, rest['other-settings'], strict, unreadable].join()
   }
 
-  it('knows those that are there before it is settled; neither itself nor pods of others', async () => {
+  it('knows the existing replicas before it is settled, and counts neither itself nor other pods', async () => {
     await create(replicaPod('self', OTHER_IMAGES))
     await create({ ...replicaPod('guard'), metadata: { name: 'guard', namespace: PLACE, labels: {} } })
     await create(strictPod('old', [...IMAGES, '--imds-tokens=required']))
@@ -84,7 +84,7 @@ describe('the watch over the other replicas', () => {
     )
   })
 
-  it('follows one that judges to the letter until it is gone, and says so once each way', async () => {
+  it('follows a replica that judges by exact equality until it is gone, and logs the beginning and the end once', async () => {
     const peers = await start()
     await until(peers.isSettled)
     assert.equal(peers.settings(), own)
@@ -97,13 +97,13 @@ describe('the watch over the other replicas', () => {
     })
     await create(replicaPod('same'))
     await until(() => peers.counts().same === 1)
-    assert.equal(peers.settings().redirect, 'env', 'it still answers while it ends')
+    assert.equal(peers.settings().redirect, 'env', 'a terminating replica still answers')
     await remove('old')
     await until(() => peers.settings().redirect === own.redirect)
     assert.deepEqual(
       peers.settings().otherSidecarImages,
       ['mirror/sidecar:2'],
-      'its pods may not be judged yet',
+      'its pods may still have to be judged',
     )
     late.get(60_000)?.()
     assert.equal(peers.settings(), own)
@@ -111,7 +111,7 @@ describe('the watch over the other replicas', () => {
     assert.match(lines[1]?.msg ?? '', /own way again/)
   })
 
-  it('does not count one that has ended', async () => {
+  it('does not count a replica that has ended', async () => {
     const peers = await start()
     await create(replicaPod('evicted', OTHER_IMAGES))
     await until(() => peers.counts()['other-settings'] === 1)
@@ -125,7 +125,7 @@ describe('the watch over the other replicas', () => {
     await until(() => kinds(peers) === '0,0,0,0')
   })
 
-  it('warns once of one whose settings cannot be read, and goes by its own', async () => {
+  it('warns once about a replica whose settings cannot be read, and ignores them', async () => {
     const peers = await start()
     await create(strictPod('odd', ['--redirect=magic']))
     await until(() => peers.counts().unreadable === 1)
@@ -141,7 +141,7 @@ describe('the watch over the other replicas', () => {
     assert.match(String(lines[0]?.problem), /--redirect must be/)
   })
 
-  it('that is forbidden leaves the replica with its own settings, and one warning with verb and resource', async () => {
+  it('leaves the replica its own settings where it is forbidden, and warns once, with verb and resource', async () => {
     await create(strictPod('old', OTHER_IMAGES))
     const { token } = await api.admin.createToken(PLACE, 'nobody')
     const peers = await start(token)
@@ -155,7 +155,7 @@ describe('the watch over the other replicas', () => {
     assert.match(String(lines[0]?.problem), /cannot list resource "pods"/)
   })
 
-  it('keeps what it knew while the API server is away, for five minutes, and knows it again afterwards', async () => {
+  it('keeps what it knew for five minutes while the API server is unreachable, and knows it again afterwards', async () => {
     await create(strictPod('old', [...IMAGES, '--redirect=env']))
     const peers = await start()
     await until(() => peers.settings().redirect === 'env')
@@ -176,7 +176,7 @@ describe('the watch over the other replicas', () => {
     ahead = 0
   })
 
-  it('tells of a new replica long before that one can be ready', async (t) => {
+  it('notices each new replica', async (t) => {
     const peers = await start()
     await until(peers.isSettled)
     const lags: number[] = []

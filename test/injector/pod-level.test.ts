@@ -1,4 +1,4 @@
-/** Pods whose resources are said for the whole pod: what we add must fit, and the API server must take it. */
+/** Pods with pod-level resources: what we add must fit, and the API server must accept it. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -18,8 +18,8 @@ const ours = (object: Dict): Added[] =>
   ((inject(object).spec as Dict).initContainers as Added[]).filter(({ name }) => name.startsWith('pod2iam-'))
 const resourcesOf = (object: Dict) => ours(object).map(({ resources }) => resources)
 
-describe('a pod with resources of its own as a whole', () => {
-  it('keeps our requests and limits where there is room', () => {
+describe('a pod with pod-level resources', () => {
+  it('gives our containers their usual requests and limits where there is room', () => {
     const resources = { limits: list('2', '1Gi'), requests: list('2', '1Gi') }
     const containers = [app({ requests: list('1', '512Mi') })]
     assert.deepEqual(resourcesOf(pod({ resources, containers })), [
@@ -28,7 +28,7 @@ describe('a pod with resources of its own as a whole', () => {
     ])
   })
 
-  it('whose containers request all of it leaves ours zero, written out', () => {
+  it('whose containers request all of it gets a sidecar with explicit requests of zero', () => {
     const resources = { limits: list('1', '1Gi'), requests: list('250m', '128Mi') }
     const containers = [app({ requests: list('0.25', '134217728') })]
     const [sidecar, gate] = resourcesOf(pod({ resources, containers }))
@@ -37,7 +37,7 @@ describe('a pod with resources of its own as a whole', () => {
     assert.deepEqual(gate?.requests, list('250m', '16Mi'))
   })
 
-  it('whose containers request too much of it is warned of, with the number that is missing', () => {
+  it('whose containers request too much of it causes a warning with the numbers', () => {
     const warned = (requests: string, limits = '8') => {
       const resources = { limits: { cpu: limits }, requests: { cpu: requests } }
       const decision = decide(
@@ -55,7 +55,7 @@ describe('a pod with resources of its own as a whole', () => {
     assert.deepEqual(warned('2021m'), [])
   })
 
-  it('gives ours what is left, less what runs beside the gate', () => {
+  it('gives our containers what is left, and the gate less by what runs beside it', () => {
     const resources = { requests: list('103m', '130Mi') }
     const initContainers = [
       { ...app({ requests: list('100m', '126Mi') }), name: 'proxy', restartPolicy: 'Always' },
@@ -64,7 +64,7 @@ describe('a pod with resources of its own as a whole', () => {
     assert.deepEqual([sidecar?.requests, gate?.requests], [list('3m', '4Mi'), list('0', '0')])
   })
 
-  it('bounds our limits, and a request by its limit', () => {
+  it('caps our limits, and our requests at these limits', () => {
     const resources = { limits: list('100m', '40Mi') }
     const [sidecar, gate] = resourcesOf(
       pod({ resources }, { [KEYS.sidecarResources]: '{"requests":{"memory":"48Mi"}}' }),
@@ -73,27 +73,27 @@ describe('a pod with resources of its own as a whole', () => {
     assert.deepEqual([sidecar, gate], [expected, { ...expected, requests: list('5m', '0') }])
   })
 
-  it('and limits alone keeps them as requests, whether the API server has written them or does so after us', () => {
+  it('that has only limits gets the requests that the API server would have set by default', () => {
     const whole = (resources: Dict, more: Dict = {}) =>
       (inject(pod({ resources, ...more })).spec as { resources: Dict }).resources
     const limits = list('1', '1Gi')
     assert.deepEqual(whole({ limits }), { limits, requests: limits })
     assert.deepEqual(whole({ limits, requests: { cpu: '1' } }), { limits, requests: limits })
     assert.deepEqual(whole({ limits: { cpu: '1' } }), { limits: { cpu: '1' }, requests: { cpu: '1' } })
-    // What containers request is added up after us, too.
+    // The API server also adds up the requests of the containers after us.
     const containers = [app({ requests: list('100m', '64Mi') })]
     assert.deepEqual(whole({ limits }, { containers }), { limits })
     assert.deepEqual(opsOf(decide(inject(pod({ resources: { limits } })), namespace(), settings())), [])
   })
 
-  it('that is a template has the defaults that its pods will have', () => {
+  it('in a template is judged with the defaults that its pods will have', () => {
     const resources = { limits: list('1', '1.5Gi') }
     const containers = [app({ limits: list('200m', '64Mi') })]
     const [sidecar] = resourcesOf(pod({ resources, containers }))
     assert.deepEqual(sidecar?.requests, list('0', '0'))
   })
 
-  it('is not Guaranteed by its containers, so ours reserve nothing for it', () => {
+  it('does not depend on its containers to be Guaranteed, so ours request no more than usual', () => {
     const resources = { limits: list('1', '1Gi') }
     const containers = [app({ requests: list('200m', '64Mi'), limits: list('200m', '64Mi') })]
     const [sidecar] = resourcesOf(
@@ -102,14 +102,14 @@ describe('a pod with resources of its own as a whole', () => {
     assert.deepEqual(sidecar?.requests, list('10m', '16Mi'))
   })
 
-  it('is injected once: what is left by then changes nothing', () => {
+  it('is unchanged in a second pass, although less is left by then', () => {
     const resources = { limits: list('1', '1Gi'), requests: list('260m', '140Mi') }
     const once = inject(pod({ resources, containers: [app({ requests: list('250m', '128Mi') })] }))
     const again = decide(once, namespace(), settings())
     assert.deepEqual([again.reason, opsOf(again)], ['already-injected', []])
   })
 
-  it('that is of another shape is injected as if it said nothing', () => {
+  it('that are malformed is injected as if it had none', () => {
     for (const resources of [null, 1, [], {}, { limits: 'x' }, { limits: { cpu: {} }, requests: [] }])
       assert.equal(resourcesOf(pod({ resources }))[0]?.limits.memory, '48Mi')
   })
@@ -124,13 +124,13 @@ describe('a pod with resources of its own as a whole', () => {
       /may use 10m of cpu, .* needs a limit of 50m to start: raise spec\.resources\.limits\.cpu, or /,
     ],
   ] as const)
-    it(`that may use ${JSON.stringify(limits)} is refused, before the API server admits what cannot start`, () => {
+    it(`that may use only ${JSON.stringify(limits)} is refused, since it could not start`, () => {
       const decision = decide(pod({ resources: { limits } }), namespace(), settings())
       assert.equal(decision.reason, 'pod-resources-too-small')
       assert.match('sentence' in decision ? decision.sentence : '', said)
     })
 
-  it('too small for ours is left alone where it does not ask, by both webhooks, with a warning', () => {
+  it('that are too small is left alone by both webhooks if it does not ask', () => {
     const all = namespace({ labels: { [KEYS.injection]: 'all' } })
     const object = pod({ resources: { limits: { memory: '20Mi' } } }, { [KEYS.role]: undefined })
     const decision = decide(object, all, settings())
@@ -139,7 +139,7 @@ describe('a pod with resources of its own as a whole', () => {
     assert.equal(final.kind, 'allow')
   })
 
-  it('that a replica of an earlier release has injected is not refused for it', () => {
+  it('that are too small is admitted if a replica of an earlier release has injected it', () => {
     const injected = inject(pod())
     const spec = { ...(injected.spec as Dict), resources: { limits: { memory: '20Mi' } } }
     const object = { ...injected, spec }

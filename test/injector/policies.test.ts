@@ -23,7 +23,7 @@ import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } 
 const FILES = new URL('../../charts/pod2iam/files/', import.meta.url)
 const FROZEN = [KEYS.role, KEYS.externalId, KEYS.sessionName, KEYS.sessionPolicyArns, KEYS.inject]
 
-/** What an API server says of a container that a policy lets somebody enter, and that runs nowhere. */
+/** The answer of an API server if the policies allow somebody to enter a container that runs nowhere. */
 const ADMITTED = isStandIn()
   ? /^admitted, but the sandbox connects by WebSocket alone/
   : /does not have a host assigned$/
@@ -78,7 +78,7 @@ describe('the admission policies', () => {
       subresource ? { subresource } : {},
     )
 
-  describe('freeze the identity of a living pod', () => {
+  describe('forbid changes of the identity of a living pod:', () => {
     for (const key of FROZEN)
       for (const subresource of [undefined, 'status'])
         it(`${key} through ${subresource ?? 'the pod'}`, async () => {
@@ -90,7 +90,7 @@ describe('the admission policies', () => {
           )
           assert.ok(message.includes(`annotation ${key} of a pod cannot be changed`), message)
         })
-    it('also when it is taken away, or added as an empty text', async () => {
+    it('an annotation can neither be removed nor added with an empty value', async () => {
       const name = await create(injected())
       assert.match(await refusal(annotate(name, KEYS.role, null)), /cannot be changed/)
       assert.match(await refusal(annotate(name, KEYS.externalId, '')), /cannot be changed/)
@@ -115,7 +115,7 @@ describe('the admission policies', () => {
           const plain = { ...body, metadata: { name, namespace: 'shop', annotations: { team: 'shop' } } }
           await api.admin.post(path, plain)
         })
-    it('and nothing else: other annotations, status, terminating pods, other namespaces', async () => {
+    it('other annotations, the status, terminating pods and other namespaces can be changed', async () => {
       const name = await create(injected())
       await annotate(name, 'team', 'shop')
       await api.admin.patch('pods', name, 'shop', { status: { phase: 'Running' } }, { subresource: 'status' })
@@ -129,7 +129,7 @@ describe('the admission policies', () => {
     })
   })
 
-  describe('keep what the injector wrote for others to go by', () => {
+  describe('protect the metadata that the injector wrote:', () => {
     const label = (name: string, value: string | null, subresource?: string) =>
       api.admin.patch(
         'pods',
@@ -140,13 +140,13 @@ describe('the admission policies', () => {
       )
     const frozen = /label pod2iam\.dev\/injected says whether .*: it cannot be changed on a living pod/
     for (const subresource of [undefined, 'status'])
-      it(`the label of a living pod, through ${subresource ?? 'the pod'}: nobody hides it from those who select by it`, async () => {
+      it(`the label of an injected pod can be neither changed nor removed through ${subresource ?? 'the pod'}`, async () => {
         const name = await create(injected())
         for (const value of [null, 'false'])
           assert.match(await refusal(label(name, value, subresource)), frozen)
         await label(name, 'true', subresource)
       })
-    it('and nobody gives it to a pod without sidecar, also not by a binding', async () => {
+    it('the label cannot be added to a pod without a sidecar, not even by a binding', async () => {
       const bare = await create(pod({}, { [KEYS.role]: undefined }))
       assert.match(await refusal(label(bare, 'true')), frozen)
       const binding = {
@@ -160,7 +160,7 @@ describe('the admission policies', () => {
         frozen,
       )
     })
-    it('a label that was lost before can be given back, and the pod lives on without', async () => {
+    it('an injected pod without the label can be updated, and the label can be restored', async () => {
       const object = injected() as { metadata: { labels?: Dict } } & Dict
       delete object.metadata.labels
       const name = await create(object)
@@ -168,7 +168,7 @@ describe('the admission policies', () => {
       await label(name, 'true')
       assert.match(await refusal(label(name, null)), frozen)
     })
-    it('the status annotation', async () => {
+    it('the status annotation can be neither changed nor removed', async () => {
       const name = await create(injected())
       for (const value of [null, '{}'])
         assert.match(
@@ -178,7 +178,7 @@ describe('the admission policies', () => {
     })
   })
 
-  describe('warn of', () => {
+  describe('warn about', () => {
     for (const [key, value] of [
       [KEYS.redirect, 'env'],
       [KEYS.imdsTokens, 'required'],
@@ -188,19 +188,19 @@ describe('the admission policies', () => {
     ] as const)
       it(`${key} on a running pod, where it has no effect`, async () => {
         const name = await create(injected())
-        const told: string[] = []
-        const options = { onWarning: (text: string) => told.push(text) }
+        const received: string[] = []
+        const options = { onWarning: (text: string) => received.push(text) }
         const patch = (annotations: Dict) =>
           api.admin.patch('pods', name, 'shop', { metadata: { annotations } }, options)
         await patch({ [key]: value })
-        assert.equal(told.length, 1)
-        assert.ok(told[0]?.includes(`annotation ${key} has no effect on a running pod`), told[0])
+        assert.equal(received.length, 1)
+        assert.ok(received[0]?.includes(`annotation ${key} has no effect on a running pod`), received[0])
         await patch({ team: 'shop' })
-        assert.equal(told.length, 1)
+        assert.equal(received.length, 1)
       })
   })
 
-  describe('close the gate', () => {
+  describe('close the gate container', () => {
     for (const subresource of ['exec', 'attach'])
       it(`to ${subresource}, and no other container`, async () => {
         const name = await create(injected())
@@ -216,8 +216,8 @@ describe('the admission policies', () => {
       })
   })
 
-  describe('keep the containers of a living pod', () => {
-    it('an image of ours cannot be changed, one of the app can', async () => {
+  describe('protect the containers of a living pod:', () => {
+    it('the images of our containers cannot be changed, that of the app can', async () => {
       const name = await create(injected())
       const image = (field: string, container: string) =>
         api.admin.patch(
@@ -243,7 +243,7 @@ describe('the admission policies', () => {
         { subresource: 'ephemeralcontainers' },
       )
     for (const [what, container, expected] of [
-      ['that has a name of ours', { name: 'pod2iam-debug' }, /names that begin with pod2iam- are reserved/],
+      ['with a reserved name', { name: 'pod2iam-debug' }, /names that begin with pod2iam- are reserved/],
       [
         'in the processes of the gate',
         { name: 'debug', targetContainerName: 'pod2iam-gate' },
@@ -255,20 +255,20 @@ describe('the admission policies', () => {
         /volumes pod2iam-\* are the injector's/,
       ],
     ] as const)
-      it(`no ephemeral container ${what}`, async () => {
+      it(`an ephemeral container ${what} is refused`, async () => {
         assert.match(await refusal(debug(await create(injected()), container)), expected)
       })
-    it('an ephemeral container beside the app, or for the sidecar, is none of our business', async () => {
+    it('an ephemeral container for the app or for the sidecar is allowed', async () => {
       await debug(await create(injected()), { name: 'debug' })
       await debug(await create(injected()), { name: 'debug', targetContainerName: 'pod2iam-sidecar' })
     })
   })
 
-  describe('refuse pods that ask for a role', () => {
+  describe('refuse a pod', () => {
     const rows: readonly [what: string, object: () => Dict, expected: RegExp][] = [
-      ['without sidecar, where no webhook acted', () => pod(), /has no pod2iam-sidecar/],
+      ['that asks for a role and has no sidecar', () => pod(), /has no pod2iam-sidecar/],
       [
-        'for metadata only, the same',
+        'that asks for metadata only and has no sidecar',
         () => pod({}, { [KEYS.role]: undefined, [KEYS.inject]: 'metadata' }),
         /has no pod2iam-sidecar/,
       ],
@@ -277,14 +277,14 @@ describe('the admission policies', () => {
         () => without('restartPolicy', 'pod2iam-sidecar'),
         /has no pod2iam-sidecar/,
       ],
-      ['whose gate is gone', () => without(undefined, 'pod2iam-gate'), /has no pod2iam-sidecar/],
+      ['that lost its gate', () => without(undefined, 'pod2iam-gate'), /has no pod2iam-sidecar/],
       [
-        'with neither gate nor start hook',
+        'with neither a gate nor a start hook',
         () => oneStage((sidecar) => delete sidecar.lifecycle),
         /has no pod2iam-sidecar with restartPolicy Always and its gate or start hook/,
       ],
       [
-        'with another hook',
+        'with another start hook',
         () =>
           oneStage((sidecar) => {
             sidecar.lifecycle = { postStart: { exec: { command: ['/pod2iam/wait-started', 'x'] } } }
@@ -292,7 +292,7 @@ describe('the admission policies', () => {
         /has no pod2iam-sidecar/,
       ],
       [
-        'with a hook that is no program',
+        'with a start hook that runs no program',
         () =>
           oneStage((sidecar) => {
             sidecar.lifecycle = { postStart: { sleep: { seconds: 1 } } }
@@ -300,7 +300,7 @@ describe('the admission policies', () => {
         /has no pod2iam-sidecar/,
       ],
       [
-        'without a gate and in the IPC namespace of their host',
+        'without a gate in the IPC namespace of its host',
         () => oneStage((_, spec) => (spec.hostIPC = true)),
         /has no pod2iam-sidecar/,
       ],
@@ -323,7 +323,7 @@ describe('the admission policies', () => {
       ['with unknown IMDS tokens', () => pod({}, { [KEYS.imdsTokens]: 'x' }), /imds-tokens must be/],
       ['with an unknown startup gate', () => pod({}, { [KEYS.startupGate]: 'x' }), /startup-gate must be/],
       [
-        'with a container of our name',
+        'with a container of a reserved name',
         () => pod({ containers: [{ name: 'pod2iam-x', image: 'x' }] }),
         /reserved/,
       ],
@@ -349,7 +349,7 @@ describe('the admission policies', () => {
 
     const MIRROR = { 'kubernetes.io/config.mirror': 'x' }
     const ON_A_NODE = { nodeName: 'node-of-a-kubelet' }
-    /** The injector's own work, under annotations by which the injector would have left the pod alone. */
+    /** A correctly injected pod with annotations because of which the injector would have left it alone. */
     const forged = (annotations: Dict, spec: Dict = {}): Dict => {
       const { metadata, spec: whole } = injected() as Record<string, Dict>
       const own = { ...(metadata?.annotations as Dict), ...annotations }
@@ -366,25 +366,26 @@ describe('the admission policies', () => {
     const reserved = /names that begin with pod2iam- are reserved|a mirror pod may not/
     for (const where of ['shop', 'jobs'])
       for (const [what, annotations] of [
-        ['opted out', OPTED_OUT],
-        ['opted out, without role', { ...OPTED_OUT, ...UNASKED }],
-        ['a mirror pod', MIRROR],
-        ['a mirror pod without role', { ...MIRROR, ...UNASKED }],
+        ['it opted out', OPTED_OUT],
+        ['it opted out without a role', { ...OPTED_OUT, ...UNASKED }],
+        ['it is a mirror pod', MIRROR],
+        ['it is a mirror pod without a role', { ...MIRROR, ...UNASKED }],
       ] as const) {
         const refuses = async (object: Dict) => assert.match(await refusal(create(object, where)), reserved)
-        it(`with a forged sidecar though ${what}, in ${where}`, () => refuses(forged(annotations)))
-        it(`with a forged sidecar alone though ${what}, in ${where}`, () =>
+        it(`with a sidecar, gate and volumes, although ${what}, in ${where}`, () =>
+          refuses(forged(annotations)))
+        it(`with a forged sidecar, although ${what}, in ${where}`, () =>
           refuses(
             forged(annotations, {
               volumes: [],
               initContainers: [{ name: 'pod2iam-sidecar', image: 'x', restartPolicy: 'Always' }],
             }),
           ))
-        it(`with a volume of our name though ${what}, in ${where}`, () =>
+        it(`with a volume of a reserved name, although ${what}, in ${where}`, () =>
           refuses(
             forged(annotations, { initContainers: [], volumes: [{ name: 'pod2iam-token', emptyDir: {} }] }),
           ))
-        it(`with a container of our name though ${what}, in ${where}`, () =>
+        it(`with a container of a reserved name, although ${what}, in ${where}`, () =>
           refuses(
             forged(annotations, {
               ...{ volumes: [], initContainers: [] },
@@ -393,7 +394,7 @@ describe('the admission policies', () => {
           ))
       }
     for (const value of ['False', 'FALSE', '', '0', ' false'])
-      it(`with a forged sidecar and inject: ${JSON.stringify(value)}`, async () => {
+      it(`with a sidecar and inject: ${JSON.stringify(value)}`, async () => {
         for (const where of ['shop', 'jobs'])
           for (const role of [{}, UNASKED])
             assert.match(
@@ -401,11 +402,11 @@ describe('the admission policies', () => {
               /inject must be/,
             )
       })
-    it('with a sidecar where the injector adds none, for want of an annotation or for the host network', async () => {
+    it('with a sidecar where the injector adds none: without an annotation, or on the host network', async () => {
       assert.match(await refusal(create(forged(UNASKED))), reserved)
       assert.match(await refusal(create(forged(UNASKED, { hostNetwork: true }), 'jobs')), reserved)
     })
-    it('but not one that the injector added, where the label says all, or for metadata only', async () => {
+    it('but not one that was injected without a role: where the label is all, or for metadata only', async () => {
       const unasked = pod({}, UNASKED)
       await create(
         applyPatch(
@@ -418,7 +419,7 @@ describe('the admission policies', () => {
         await create(injected(pod({}, { ...UNASKED, [KEYS.inject]: 'metadata' })), where)
     })
 
-    it('and no others', async () => {
+    it('but no other pod', async () => {
       await create(injected())
       await create(oneStage(() => {}))
       await create(
@@ -434,7 +435,7 @@ describe('the admission policies', () => {
       await create({ ...pod(), metadata: {} })
     })
 
-    it('hostNetwork passes where the operator warns only, by one text that is replaced', async () => {
+    it('on the host network, unless the one setting for it in the policy is replaced by warn', async () => {
       const text = readFileSync(new URL('policies.yaml', FILES), 'utf8')
       assert.equal(text.split(`expression: "'deny'"`).length, 2)
       const warning = parseAllDocuments(text.replace(`expression: "'deny'"`, `expression: "'warn'"`)).map(
@@ -447,13 +448,13 @@ describe('the admission policies', () => {
     })
   })
 
-  it('every text of the role key is the same, so that another can be configured', () => {
+  it('contain the role key in one form only, so that another key can be configured', () => {
     const text = readFileSync(new URL('policies.yaml', FILES), 'utf8')
     assert.deepEqual([...new Set(text.match(/[a-z.]+\/role\b/g))], [KEYS.role])
     assert.ok(ROLE)
   })
 
-  describe('hold the injector, whatever RBAC lets it do,', () => {
+  describe('limit the injector, whatever RBAC allows,', () => {
     const OURS = { key: 'pod2iam.dev/guard-not-ready', effect: 'NoSchedule' }
     const OTHER = { key: 'example.com/x', effect: 'NoSchedule' }
     const CONFIGURATIONS = [
@@ -497,7 +498,7 @@ describe('the admission policies', () => {
     describe('to the startup taint:', () => {
       const change = (body: Dict) => injector.patch('nodes', 'node-1', undefined, body)
       const owner = { apiVersion: 'v1', kind: 'Pod', name: 'x', uid: 'x' }
-      it('it may change nothing else of a node', async () => {
+      it('it can change nothing else of a node', async () => {
         for (const body of [
           { spec: { taints: [] } },
           { spec: { taints: [OURS] } },
@@ -520,8 +521,8 @@ describe('the admission policies', () => {
         const patched = injector.patch('nodes', 'node-1', undefined, status, { subresource: 'status' })
         assert.match(await refusal(patched), /must not change anything else/)
       })
-      it('it may take that taint away', async () => {
-        // A real control plane adds some of its own, at any time: what was read has to be what is changed.
+      it('it can remove that taint', async () => {
+        // A real control plane adds its own taints at any time, so the change must apply to the node as it was read.
         await until('the node as it was read', async () => {
           const { metadata, spec } = JSON.parse(JSON.stringify(await api.admin.get('nodes', 'node-1')))
           const taints = spec.taints.filter(({ key }: Dict) => key !== OURS.key)
@@ -532,7 +533,7 @@ describe('the admission policies', () => {
           })
         })
       })
-      it('others are not concerned', async () => {
+      it('other users are not limited', async () => {
         await api.admin.patch('nodes', 'node-1', undefined, { spec: { taints: [], unschedulable: true } })
       })
     })
@@ -547,7 +548,7 @@ describe('the admission policies', () => {
           const one = await current()
           const [first = assert.fail(`${file} has no entries`)] = one.webhooks
           change(one, first)
-          // As a merge patch: what is no longer there is taken away.
+          // In a merge patch, null removes what is no longer there.
           const metadata = { labels: null, annotations: null, finalizers: null, ...one.metadata }
           return injector.patch(plural, NAME, undefined, { ...one, metadata })
         }
@@ -584,14 +585,14 @@ describe('the admission policies', () => {
         }
         const only = /may write the caBundle of its webhook configurations, and change nothing else/
         for (const [what, change] of rows)
-          it(`it may not write ${what}`, async () => assert.match(await refusal(send(change)), only))
-        it('it may not delete it, nor make another one', async () => {
+          it(`it cannot write ${what}`, async () => assert.match(await refusal(send(change)), only))
+        it('it can neither delete the configuration nor create another one', async () => {
           assert.match(await refusal(injector.delete(plural, NAME)), only)
           const { apiVersion, kind, webhooks } = await current()
           const other = { apiVersion, kind, webhooks, metadata: { name: 'other' } }
           assert.match(await refusal(injector.create(other as unknown as KubeObject)), only)
         })
-        it('it may write, change and take away bundles', async () => {
+        it('it can write, change and remove bundles', async () => {
           const entries = async () =>
             (await current()).webhooks.map(({ clientConfig }) => clientConfig.caBundle)
           for (const caBundle of ['QQ==', 'Qg==']) {
@@ -603,13 +604,13 @@ describe('the admission policies', () => {
           await send((_, { clientConfig }) => delete clientConfig.caBundle)
           assert.equal((await entries())[0], undefined)
         })
-        it('others are not concerned', async () => {
+        it('other users are not limited', async () => {
           await api.admin.patch(plural, NAME, undefined, { metadata: { labels: { team: 'platform' } } })
         })
       })
   })
 
-  standInOnly('say all of this also by the CEL of the API server itself', needsCel, async () => {
+  standInOnly('give the same results with the CEL of the API server itself', needsCel, async () => {
     const judged = await api.judged()
     assert.ok(judged.length > 100, `${judged.length}`)
     const { webhooks } = parse(readFileSync(new URL('validating-webhooks.yaml', FILES), 'utf8'))

@@ -1,4 +1,4 @@
-/** Pods and settings of which is recorded what release 0.1.0 wrote: `golden/release-0.1.0.json`. */
+/** Pods and settings for which `golden/release-0.1.0.json` records what release 0.1.0 wrote. */
 import { KEYS } from '../../common/keys.ts'
 import { IMAGES, namespace, pod, ROLE } from './fixtures.ts'
 import { CHANGES, OTHER_KEY } from './injected-settings.ts'
@@ -10,7 +10,7 @@ const flagName = (flag: string) => flag.replace(/=.*/s, '')
 const without = (flags: readonly string[], others: readonly string[]) =>
   flags.filter((flag) => !others.map(flagName).includes(flagName(flag)))
 
-/** Command lines by what is not default in them. */
+/** Command lines by the setting in which they differ from the default. */
 export const CASES: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
   Object.entries({ nothing: [], ...CHANGES, roleKey: [`--role-key=${OTHER_KEY}`] })
     .filter(([, flags]) => !flags.some((flag) => NEW.test(flag)))

@@ -1,12 +1,13 @@
 /**
- * What release 0.1.0 wrote into pods, recorded with its own code: it takes no other containers and volumes for its own, so beside it
- * this release must write the same. Whoever adds a variable to the sidecar has to leave it out there (`peers/settings-among.ts`).
+ * What release 0.1.0 wrote into pods, recorded with its own code: it accepts no other containers and volumes as its own, so this
+ * release must write the same while a replica of 0.1.0 serves. A new variable of the sidecar must be left out in that case
+ * (`peers/effective-settings.ts`).
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { applyPatch, type Dict, decide, opsOf, settings } from './fixtures.ts'
 import { CASES, NAMESPACE, PODS } from './previous-cases.ts'
 
@@ -16,7 +17,7 @@ const RECORDED: readonly [setting: string, pod: string, written: Written][] = JS
   readFileSync(new URL('golden/release-0.1.0.json', import.meta.url), 'utf8'),
 )
 
-/** Settings of this replica that differ from each of the recorded ones, in whatever is injected. */
+/** Settings of this replica that differ from each of the recorded ones in everything that is injected. */
 const OWN = settings({
   sidecarImage: 'new.example.com/sidecar:2',
   nodeGuardImage: 'new.example.com/node-guard:2',
@@ -31,11 +32,11 @@ const OWN = settings({
   roleKey: 'new.example.com/role',
 })
 
-/** It asks only that there are resources: others may change them, and of the gate this release does. */
-const judgedByIt = (containers: readonly Dict[]) =>
+/** 0.1.0 only requires that there are resources, since others may change them; this release changes those of the gate. */
+const asJudgedBy010 = (containers: readonly Dict[]) =>
   containers.map((one) => (one.name === 'pod2iam-gate' ? { ...one, resources: typeof one.resources } : one))
 
-describe('beside a replica of 0.1.0', () => {
+describe('beside a replica of 0.1.0,', () => {
   const among = (setting: string) => {
     const args = CASES[setting] ?? assert.fail(`no settings ${setting}`)
     const peer = readPeer({
@@ -43,21 +44,21 @@ describe('beside a replica of 0.1.0', () => {
       spec: { containers: [{ name: 'injector', args }] },
     })
     assert.ok(peer)
-    return settingsAmong(OWN, [peer])
+    return effectiveSettings(OWN, [peer])
   }
-  it('all that was recorded is compared', () => {
+  it('each recorded result is compared', () => {
     assert.equal(RECORDED.length, Object.keys(CASES).length * Object.keys(PODS).length)
   })
   for (const [setting, what, written] of RECORDED) {
     const pod = PODS[what] ?? {}
-    it(`a pod with ${what} is written as that one writes it, which changes: ${setting}`, () => {
+    it(`a pod with ${what} is written as 0.1.0 wrote it with another value of: ${setting}`, () => {
       const { spec } = applyPatch(pod, opsOf(decide(pod, NAMESPACE, among(setting)))) as { spec: Written }
-      assert.deepEqual(judgedByIt(spec.initContainers), judgedByIt(written.initContainers))
+      assert.deepEqual(asJudgedBy010(spec.initContainers), asJudgedBy010(written.initContainers))
       assert.deepEqual(spec.volumes, written.volumes)
     })
-    it(`what that one wrote into a pod with ${what} is taken for ours, which changes: ${setting}`, () => {
-      const its = { ...pod, spec: { ...(pod.spec as Dict), ...written } }
-      const decision = decide(its, NAMESPACE, among(setting))
+    it(`what 0.1.0 wrote into a pod with ${what} is accepted as ours with another value of: ${setting}`, () => {
+      const old = { ...pod, spec: { ...(pod.spec as Dict), ...written } }
+      const decision = decide(old, NAMESPACE, among(setting))
       assert.equal(decision.kind, 'patch', 'sentence' in decision ? decision.sentence : decision.reason)
       const paths = opsOf(decision).map(({ path }) => path)
       assert.deepEqual(

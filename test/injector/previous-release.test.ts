@@ -1,10 +1,10 @@
 /**
- * A rolling upgrade from the release before, and back: its own injector beside this one. Needs a checkout of it:
+ * A rolling upgrade from the previous release and its rollback: its own injector beside this one. This needs a checkout of it:
  *
  *   git worktree add --detach ../previous v0.1.0 && ln -s "$PWD/node_modules" ../previous/
  *   POD2IAM_PREVIOUS=$PWD/../previous node --test test/injector/previous-release.test.ts
  *
- * What must hold without it is in `previous-form.test.ts`.
+ * What can be tested without a checkout is in `previous-form.test.ts`.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -41,7 +41,7 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
   let serving: Replica
   let all: readonly Candidate[]
   let total = 0
-  /** By replicas of the previous release while they ended, which only that release could have mended (docs/operations.md). */
+  /** Reviews that ending replicas of the previous release left unanswered, which only that release could have fixed (docs/operations.md). */
   let hungUp = 0
   const previous = (): Release => ({
     main: join(checkout ?? '', 'injector/main.ts'),
@@ -60,8 +60,8 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
     await cluster?.close()
   })
 
-  const told = () => `${total} admissions so far, ${hungUp} left unanswered by the previous release`
-  /** @param behind what is created from the end of the replica that serves on */
+  const summary = () => `${total} admissions so far, ${hungUp} left unanswered by the previous release`
+  /** @param behind what is created from the time when the serving replica ends */
   const replaceBy = async (flags: readonly string[], release?: Release, behind?: readonly Candidate[]) => {
     const next = await cluster.start(flags, release)
     await next.ready()
@@ -74,13 +74,13 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
     await clients.more(4)
     const { asked, wrong } = clients.taken()
     total += asked
-    // On a connection that there was; nobody may still dial it.
+    // Only an existing connection may be left unanswered; nobody may still dial that replica.
     const byPrevious = new RegExp(`->\\S+:${port}: .+$|: EOF$`)
     const others = Object.entries(wrong).filter(([what]) => release !== undefined || !byPrevious.test(what))
     hungUp += Object.keys(wrong).length - others.length
     assert.deepEqual(Object.fromEntries(others), {}, `of ${asked}`)
   }
-  /** The previous release refuses pods in a rollout of its own: that is not what is looked at. */
+  /** The previous release refuses pods during its own rollout, which is not tested here. */
   const replacePrevious = async (flags: readonly string[]) => {
     clients.offer(all.filter(({ expected }) => expected === 'refused'))
     await clients.more(2)
@@ -92,21 +92,21 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
       clients.offer(all)
       await clients.more(2)
       await replaceBy(flags)
-      t.diagnostic(told())
+      t.diagnostic(summary())
     })
     it(`${what}, rollback`, async (t) => {
       await replaceBy(old, previous())
-      t.diagnostic(told())
+      t.diagnostic(summary())
       if (old.length > 0) await replacePrevious([])
     })
   }
 
-  bothWays('nothing else changes', [], [])
+  bothWays('no setting changes', [], [])
   for (const [what, flags] of Object.entries(CHANGES)) bothWays(`${what} is set`, [], flags)
   for (const [what, flags] of Object.entries(CHANGES))
-    if (!NEW_SETTINGS.includes(what)) bothWays(`${what} is taken back`, flags, [])
+    if (!NEW_SETTINGS.includes(what)) bothWays(`${what} is reset`, flags, [])
 
-  // Of a pod with the new key alone the previous release knows nothing: decision 0098.
+  // The previous release does not know pods with only the new key: decision 0098.
   it('roleKey changes, upgrade', async () => {
     clients.offer([FIRST, BOTH])
     await clients.more(2)
@@ -114,6 +114,6 @@ describe('an upgrade from the previous release and its rollback', { skip }, () =
   })
   it('roleKey changes, rollback', async (t) => {
     await replaceBy([], previous())
-    t.diagnostic(told())
+    t.diagnostic(summary())
   })
 })

@@ -1,4 +1,4 @@
-/** The injector as it runs: its command line, readiness, a review over TLS, and its end. */
+/** The injector as a process: its command line, readiness, reviews over TLS, and its end. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -15,28 +15,28 @@ import { type FakeApi, fakeApi } from './fake-api.ts'
 import { type Dict, IMAGES, namespace, pod, reviewOf } from './fixtures.ts'
 import { httpsClient } from './https.ts'
 
-/** More than the last test needs on a busy machine. */
+/** This is longer than the last test needs on a busy machine. */
 const DRAIN_SECONDS = 10
 const MAIN = fileURLToPath(new URL('../../injector/main.ts', import.meta.url))
 
-describe('the command line', () => {
+describe('the injector’s command line', () => {
   const run = (...argv: string[]) =>
     spawnSync(process.execPath, [MAIN, ...argv], { encoding: 'utf8', env: {} })
 
-  it('without images ends with 2 and a sentence for each that is missing', () => {
+  it('without images ends with code 2 and a sentence for each missing one', () => {
     const { status, stderr } = run()
     assert.equal(status, 2)
     assert.match(stderr, /--sidecar-image \(or POD2IAM_SIDECAR_IMAGE\) is required/)
     assert.match(stderr, /--node-guard-image \(or POD2IAM_NODE_GUARD_IMAGE\) is required/)
   })
 
-  it('without certificate files ends with 2 and says which to set', () => {
+  it('without certificate files ends with code 2 and says which flags to set', () => {
     const { status, stderr } = run(...IMAGES)
     assert.equal(status, 2)
     assert.match(stderr, /set --tls-cert-file and --tls-key-file/)
   })
 
-  it('with certificate files that are not there ends with 1 and a sentence', async () => {
+  it('with missing certificate files ends with code 1 and a sentence', async () => {
     const api = await fakeApi({})
     const files = [
       '--tls-cert-file=/nonexistent/a',
@@ -49,7 +49,7 @@ describe('the command line', () => {
     assert.match(stderr, /^pod2iam injector: ENOENT.*\n$/)
   })
 
-  it('--help names every setting', () => {
+  it('with --help names every setting', () => {
     const { status, stdout } = run('--help')
     assert.equal(status, 0)
     for (const flag of ['--tls-cert-file', '--gate-proof', '--host-network-annotated', '--base-role-arn'])
@@ -57,7 +57,7 @@ describe('the command line', () => {
   })
 })
 
-describe('the process', () => {
+describe('the injector process', () => {
   let api: FakeApi
   let ca: Authority
   let directory: string
@@ -107,20 +107,20 @@ describe('the process', () => {
     return JSON.parse(answer.body).response
   }
 
-  it('answers reviews over TLS, reading the namespace from the API server', async () => {
+  it('answers reviews over TLS, and reads the namespace from the API server', async () => {
     assert.equal((await review(pod())).patchType, 'JSONPatch')
     const denied = await review(pod({}, { [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' }))
     assert.match(denied.status.message, /may not use role/)
   })
 
-  it('refuses while the API server is away, and gets ready again by itself', async () => {
+  it('refuses reviews while the API server fails, and recovers by itself', async () => {
     api.behave = 503
     assert.equal((await review(pod())).status.code, 503)
     api.behave = 'answer'
     assert.equal((await review(pod())).allowed, true)
   })
 
-  it('survives reviews that are made to be expensive, and judges others beside them', async () => {
+  it('survives expensive reviews, and answers others beside them', async () => {
     const client = httpsClient(ca.pem)
     const nested = '[[],[],[],[],[],[],[],[]],'
     const review = { ...reviewOf(pod()), padding: '' }
@@ -136,7 +136,7 @@ describe('the process', () => {
         () => 0,
       ),
     )
-    // On a very busy machine it may not arrive within the server's ten seconds.
+    // On a very busy machine the small review may not arrive within the server's ten seconds.
     const small = () =>
       client.send(ports.webhook, 'POST', '/mutate', JSON.stringify(reviewOf(pod()))).then(
         ({ status }) => status,
@@ -150,7 +150,7 @@ describe('the process', () => {
     for (const one of [client, ...clients]) one.close()
   })
 
-  it('counts reviews by outcome and reason, and tells the end of its certificate', async () => {
+  it('counts reviews by outcome and reason, and reports when its certificate expires', async () => {
     await review(pod({ hostNetwork: true }))
     const metrics = await (await health('/metrics')).text()
     assert.match(
@@ -167,13 +167,13 @@ describe('the process', () => {
 
   it('logs one JSON line for a review', async () => {
     const own = () => {
-      // What follows the last newline is not whole yet.
+      // The text after the last newline is not complete yet.
       const lines = output.split('\n').slice(0, -1)
       return lines.map((line) => JSON.parse(line)).filter(({ object }) => object === 'logged')
     }
     const { metadata, ...rest } = pod() as { metadata: Dict }
     await review({ ...rest, metadata: { ...metadata, name: 'logged' } })
-    // Its output may come later than its answer.
+    // The log line may arrive later than the answer.
     await until(() => own().length > 0)
     assert.deepEqual(
       own().map(({ uid, component, level, msg }) => [uid, component, level, msg]),
@@ -181,7 +181,7 @@ describe('the process', () => {
     )
   })
 
-  it('answers after SIGTERM while its endpoint leaves, not ready and each time for the last time, and ends with 0', async () => {
+  it('is not ready after SIGTERM, still answers once on each connection, and ends with code 0', async () => {
     const [kept, fresh] = [httpsClient(ca.pem), httpsClient(ca.pem)]
     const send = (client: typeof kept) =>
       client.send(ports.webhook, 'POST', '/mutate', JSON.stringify(reviewOf(pod())))

@@ -1,10 +1,10 @@
-/** What holds for any pod and any review, by fast-check. */
+/** Properties of any pod and any review, with fast-check. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { KEYS } from '../../common/keys.ts'
-import { REASONS } from '../../injector/admission/reasons.ts'
 import { webhooks } from '../../injector/admission/webhook.ts'
+import { REASONS } from '../../injector/reasons.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
 import { silentLog } from '../support/log.ts'
 import {
@@ -24,7 +24,7 @@ import { arbitraryOf } from './schema-arbitrary.ts'
 const RUNS = 400
 const OUR_NAMES = ['pod2iam-sidecar', 'pod2iam-gate', 'pod2iam-token', 'pod2iam-state', 'pod2iam-no-api']
 
-/** Usually one value; now and then another, which alone may be why a pod is refused. */
+/** Usually one value; now and then another one, which may be the only reason why a pod is refused. */
 function mostly<T>(usual: T, ...others: readonly T[]) {
   return fc.oneof(
     { arbitrary: fc.constant(usual), weight: 12 },
@@ -94,7 +94,7 @@ const likelyPod = fc.record({
     { requiredKeys: ['containers'] },
   ),
 })
-/** Whatever the API's types allow, with annotations that make the injector look at it. */
+/** Any pod that the types of the API allow, with annotations that make the injector look at it. */
 const podOfSchema = fc
   .record({
     spec: arbitraryOf('V1PodSpec', 5),
@@ -136,7 +136,7 @@ for (const [what, anyPod, runs] of [
   ['any pod of the schema', podOfSchema, 250],
 ] as const)
   describe(what, () => {
-    it('is untouched, refused with a sentence, or patched by additions alone', () => {
+    it('is left alone, refused with a sentence, or patched only by additions', () => {
       let patched = 0
       fc.assert(
         fc.property(anyPod, anyNamespace, (given: Dict, where) => {
@@ -161,7 +161,7 @@ for (const [what, anyPod, runs] of [
       assert.ok(patched > runs / 8, `only ${patched} pods were patched: the property says little`)
     })
 
-    it('gets nothing more in a second pass, with and without the defaults of the API server', () => {
+    it('is unchanged in a second pass, with and without the defaults of the API server', () => {
       fc.assert(
         fc.property(anyPod, anyNamespace, (given: Dict, where) => {
           const first = decide(given, where, settings())
@@ -186,7 +186,7 @@ describe('any review', () => {
     clock: () => 0,
   }
   const all = webhooks({ ...dependencies, limits: async () => NO_LIMITS, accounts: noAccounts })
-  /** JSON that looks like a review with something else in one place or another. */
+  /** JSON that looks like a review, with unexpected values in some places. */
   const almost = fc
     .tuple(
       fc.constantFrom(
@@ -214,7 +214,7 @@ describe('any review', () => {
     })
 
   for (const [name, webhook] of Object.entries(all))
-    it(`gets a well-formed answer from ${name}, whatever it holds`, async () => {
+    it(`gets a well-formed answer from ${name}, whatever it contains`, async () => {
       await fc.assert(
         fc.asyncProperty(fc.oneof(almost, fc.json(), fc.string()), async (body) => {
           const answer = await webhook(body)
@@ -238,7 +238,7 @@ describe('any review', () => {
     })
 })
 
-/** `null` and absent are the same; what is made for additions (`labels`, `env`, …) is taken away again. */
+/** A pod in which `null` and an absent field are the same, as are an empty list or object and an absent one. */
 function normal(given: Dict): Dict {
   return withoutAdditions(given, given)
 }

@@ -1,13 +1,13 @@
-/** The CPU that ours request where nobody chose it: in proportion to the pod, and at most once in a pod's own request. */
+/** The CPU that our containers request where nobody chose it: in proportion to the pod, and counted once in the pod's request. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { KEYS } from '../../common/keys.ts'
 import type { Pod } from '../../injector/pod/pod.ts'
 import { inProportion } from '../../injector/pod/proportion.ts'
-import { cpuMillis } from '../../injector/pod/quantity.ts'
-import { parseResources } from '../../injector/pod/resources.ts'
-import { podTotal } from '../../injector/pod/total.ts'
+import { podTotal } from '../../injector/pod/resource-totals.ts'
+import { cpuMillis } from '../../injector/resources/quantity.ts'
+import { parseResources } from '../../injector/resources/resources.ts'
 import { applyPatch, type Dict, decide, namespace, opsOf, pod, settings } from './fixtures.ts'
 
 const requests = (cpu?: string | number, more: Dict = {}): Dict => ({
@@ -32,18 +32,18 @@ const cpuOf = (object: Dict, ours = settings()) => {
   return [of('pod2iam-sidecar'), of('pod2iam-gate')]
 }
 
-describe('where no request of CPU is chosen', () => {
+describe('the CPU requests of the sidecar and the gate, where none is chosen:', () => {
   const cases: readonly (readonly [what: string, object: Dict, sidecar: string, gate: string])[] = [
-    ['nothing requested: the least', podOf([requests()]), '5m', '5m'],
-    ['0.1 CPU: the least', podOf([requests('100m')]), '5m', '100m'],
-    ['half a CPU: the least is a hundredth', podOf([requests('0.5')]), '5m', '500m'],
+    ['nothing requested: the minimum', podOf([requests()]), '5m', '5m'],
+    ['0.1 CPU: the minimum', podOf([requests('100m')]), '5m', '100m'],
+    ['half a CPU, of which a hundredth is the minimum', podOf([requests('0.5')]), '5m', '500m'],
     ['a hundredth is rounded up', podOf([requests('501m')]), '6m', '500m'],
     ['1 CPU', podOf([requests(1)]), '10m', '500m'],
     ['2 CPU, of two containers', podOf([requests('1.5'), requests('500m')]), '20m', '500m'],
     ['8 CPU', podOf([requests('8')]), '80m', '500m'],
-    ['64 CPU: the most', podOf([requests('64')]), '100m', '500m'],
+    ['64 CPU: the maximum', podOf([requests('64')]), '100m', '500m'],
     [
-      'a limit without a request is the request',
+      'a limit without a request counts as the request',
       podOf([requests(undefined, { resources: { limits: { cpu: 3 } } })]),
       '30m',
       '500m',
@@ -62,19 +62,19 @@ describe('where no request of CPU is chosen', () => {
       '50m',
     ],
     [
-      'native sidecars alone leave the gate the least',
+      'native sidecars alone leave the minimum for the gate',
       podOf([requests()], [requests('300m', SIDECAR)]),
       '5m',
       '5m',
     ],
     [
-      'the pod as a whole',
+      'pod-level resources',
       podOf([requests('1')], [], { resources: { requests: { cpu: '4' } } }),
       '40m',
       '500m',
     ],
     [
-      'nothing that anybody could read',
+      'invalid quantities count as nothing requested',
       podOf([requests('a lot'), requests('-1'), { image: 'x', resources: { requests: 1 } }]),
       '5m',
       '5m',
@@ -84,7 +84,7 @@ describe('where no request of CPU is chosen', () => {
     it(`${what} → ${sidecar}, ${gate}`, () => assert.deepEqual(cpuOf(object), [sidecar, gate]))
 })
 
-describe('a chosen request of CPU', () => {
+describe('a chosen CPU request', () => {
   const given = (text: string, base = settings()) => {
     const read = parseResources(text, base.resources, base.resourcesMax)
     assert.ok(read.ok, read.ok ? '' : read.detail)
@@ -96,14 +96,14 @@ describe('a chosen request of CPU', () => {
   it('holds for the sidecar and the gate of every pod', () =>
     assert.deepEqual(cpuOf(large(), given('{"requests":{"cpu":"7m"}}')), ['7m', '7m']))
 
-  it('of an annotation wins, "auto" over the operator’s number included', () => {
+  it('in an annotation takes precedence over the operator’s, even "auto" over a number', () => {
     assert.deepEqual(cpuOf(large({ [KEYS.sidecarResources]: '{"requests":{"cpu":"9m"}}' })), ['9m', '9m'])
     const automatic = large({ [KEYS.sidecarResources]: '{"requests":{"cpu":"auto"}}' })
     assert.deepEqual(cpuOf(automatic, given('{"requests":{"cpu":"7m"}}')), ['40m', '500m'])
     assert.deepEqual(cpuOf(large(), given('{"requests":{"cpu":"auto"}}')), ['40m', '500m'])
   })
 
-  it('is not needed for a low limit, to which the automatic one comes down', () =>
+  it('is not needed where the limit is low, since the automatic request is at most the limit', () =>
     assert.deepEqual(
       cpuOf(pod({ containers: [requests('8', { name: 'app' })] }), given('{"limits":{"cpu":"50m"}}')),
       ['50m', '50m'],
@@ -115,14 +115,14 @@ describe('a chosen request of CPU', () => {
     '{"requests":{"cpu":"Auto"}}',
     '{"requests":{"cpu":""}}',
   ])
-    it(`is never ${text}`, () => {
+    it(`cannot be ${text}`, () => {
       const { resources, resourcesMax } = settings()
       const read = parseResources(text, resources, resourcesMax)
       assert.match(read.ok ? '' : read.detail, /^must give cpu and memory in .* as quantities/)
     })
 })
 
-describe('for any pod', () => {
+describe('in any pod,', () => {
   const cpu = fc.constantFrom(undefined, 0, '0', '1m', '99m', '0.25', '1500u', 1, '2', '7', '64', '1e3', 'x')
   const container = fc
     .record({ cpu, limit: cpu, restartPolicy: fc.constantFrom(undefined, 'Always') })
@@ -138,7 +138,7 @@ describe('for any pod', () => {
     })
     .map(({ apps, inits }) => podOf(apps, inits))
 
-  it('the sidecar stays within its bounds, and the pod’s request grows by no more than it, or the least of both', () => {
+  it('the sidecar and the gate stay within their bounds, and the pod’s request grows only by the sidecar’s, or by both minimums', () => {
     fc.assert(
       fc.property(anyPod, (object) => {
         const { sidecar, gate } = inProportion(object as unknown as Pod, settings().resources)
@@ -156,7 +156,7 @@ describe('for any pod', () => {
     )
   })
 
-  it('our own containers do not count: a pod that has them gets the same', () => {
+  it('our own containers do not count, so that an injected pod gets the same requests', () => {
     fc.assert(
       fc.property(anyPod, (object) => {
         const [first, again] = [object, inject(object)].map((one) =>
@@ -170,7 +170,7 @@ describe('for any pod', () => {
 })
 
 describe('a node', () => {
-  /** As docs/operations.md#cpu-in-proportion says it. */
+  /** The pods in docs/operations.md#cpu-in-proportion. */
   const MIX = [
     [40, undefined],
     [40, '100m'],
@@ -182,7 +182,7 @@ describe('a node', () => {
   const added = (cpu: string | undefined) =>
     total(inject(podOf([requests(cpu)]))) - total(podOf([requests(cpu)]))
 
-  it('of 110 pods of several sizes has 760m requested by ours, of 15.26 CPU', () => {
+  it('with 110 pods of several sizes has 15.26 CPU requested, 760m of them by our containers', () => {
     assert.equal(
       MIX.reduce((sum, [count]) => sum + count, 0),
       110,
@@ -197,12 +197,12 @@ describe('a node', () => {
     )
   })
 
-  it('has 10m of each pod that requests nothing: of the gate, too, which has nobody to share with', () =>
+  it('has 10m more requested by each pod that requests nothing, since the gate has no app to share with', () =>
     assert.deepEqual([added(undefined), added('4m'), added('5m'), added('8')], [10, 6, 5, 80]))
 })
 
 describe('a second pass', () => {
-  it('after another webhook added a container changes nothing of ours, the hash of the template neither', () => {
+  it('after another webhook added a container does not change our containers or the hash of the template', () => {
     const once = inject(podOf([requests('1')])) as { spec: { containers: Dict[] } }
     const more = {
       ...once,

@@ -1,4 +1,4 @@
-/** A proxy without an exception for the metadata service is warned of, as a variable that would win over it is. */
+/** Warnings about a proxy without an exception for the metadata service. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -6,7 +6,7 @@ import { type Dict, decide, namespace, pod, settings } from './fixtures.ts'
 
 const PROXY = 'http://proxy.example.com:3128'
 
-/** What is said of proxies about a pod whose app has these variables. */
+/** The warnings about proxies for a pod whose app has these variables. */
 function warningsOf(
   env: Dict[],
   { annotations = {}, ...more }: Dict & { annotations?: Dict } = {},
@@ -29,33 +29,33 @@ const ENV_MODE = { annotations: { [KEYS.redirect]: 'env' } }
 
 describe('a proxy in the environment of an app', () => {
   for (const name of ['HTTP_PROXY', 'http_proxy', 'ALL_PROXY', 'all_proxy'])
-    it(`is warned of: ${name}`, () => {
+    it(`causes a warning: ${name}`, () => {
       assert.deepEqual(warningsOf(variables({ [name]: PROXY })), [MISSING(name)])
     })
 
-  it('is one warning for a container, also in both spellings', () => {
+  it('causes one warning for a container, even in both spellings', () => {
     const both = variables({ HTTP_PROXY: PROXY, http_proxy: PROXY, HTTPS_PROXY: PROXY })
     assert.deepEqual(warningsOf(both), [MISSING('HTTP_PROXY, http_proxy')])
   })
 
   for (const [what, env] of [
     ['for https alone', variables({ HTTPS_PROXY: PROXY, https_proxy: PROXY })],
-    ['that is empty', variables({ HTTP_PROXY: '' })],
+    ['if it is empty', variables({ HTTP_PROXY: '' })],
     [
-      'that is taken back by a later variable',
+      'if a later variable resets it',
       [...variables({ HTTP_PROXY: PROXY }), { name: 'HTTP_PROXY', value: '' }],
     ],
   ] as const)
-    it(`is not warned of ${what}`, () => {
+    it(`causes no warning ${what}`, () => {
       assert.deepEqual(warningsOf([...env]), [])
     })
 
-  it('is warned of where its own value cannot be seen', () => {
+  it('causes a warning where its value cannot be seen', () => {
     const env = [{ name: 'HTTP_PROXY', valueFrom: { configMapKeyRef: { name: 'proxy', key: 'url' } } }]
     assert.deepEqual(warningsOf(env), [MISSING('HTTP_PROXY')])
   })
 
-  it('is warned of in an init container, too', () => {
+  it('causes a warning in an init container, too', () => {
     const spec = {
       initContainers: [{ name: 'fetch', image: 'x', env: variables({ http_proxy: PROXY }) }],
       containers: [{ name: 'app', image: 'orders' }],
@@ -73,7 +73,7 @@ describe('NO_PROXY excepts the metadata service', () => {
     'localhost 169.254.169.254',
     '169.254.169.254:80',
     '*',
-    // The end of a longer name, with which Go and Python compare addresses, too.
+    // Go and Python compare addresses with the end of a name, too.
     '169.254',
     '.169.254',
     '*.254',
@@ -97,7 +97,7 @@ describe('NO_PROXY excepts the metadata service', () => {
     })
 
   for (const list of ['169.254.0.0/16', '169.254.169.254/32', '0.0.0.0/0', '10.0.0.0/8,169.254.169.0/24'])
-    it(`for some clients only by ${list}`, () => {
+    it(`only for some clients by ${list}`, () => {
       assert.deepEqual(warningsOf(withNoProxy(list)), [NETWORK])
     })
 
@@ -105,12 +105,12 @@ describe('NO_PROXY excepts the metadata service', () => {
     assert.deepEqual(warningsOf(variables({ http_proxy: PROXY, no_proxy: '169.254.169.254' })), [])
   })
 
-  it('only where both spellings do, since clients differ in which counts', () => {
+  it('only if both spellings do, since clients differ in which one counts', () => {
     const env = variables({ HTTP_PROXY: PROXY, NO_PROXY: '169.254.169.254', no_proxy: '.svc' })
     assert.deepEqual(warningsOf(env), [MISSING('HTTP_PROXY')])
   })
 
-  it('perhaps, where it cannot be seen: nothing is said', () => {
+  it('possibly, where its value cannot be seen, so that there is no warning', () => {
     const reference = { name: 'NO_PROXY', valueFrom: { configMapKeyRef: { name: 'proxy', key: 'no' } } }
     assert.deepEqual(warningsOf([...variables({ HTTP_PROXY: PROXY }), reference]), [])
     assert.deepEqual(warningsOf(withNoProxy('$(NODE_NAME),.svc')), [])
@@ -121,7 +121,7 @@ describe('NO_PROXY excepts the metadata service', () => {
   })
 })
 
-it('lists of absurd length are not judged, those before them are', () => {
+it('lists are judged only up to a total length', () => {
   const list = '.svc,'.repeat(5000)
   const containers = ['a', 'b', 'c', 'd'].map((name) => ({ name, image: 'orders', env: withNoProxy(list) }))
   const decision = decide(pod({ containers }), namespace(), settings())
@@ -129,18 +129,18 @@ it('lists of absurd length are not judged, those before them are', () => {
   assert.equal(decision.warnings.length, 2)
 })
 
-describe('what must be excepted is where the SDK asks', () => {
+describe('the address that NO_PROXY must contain is', () => {
   it('127.0.0.1 in mode env', () => {
     assert.deepEqual(warningsOf(withNoProxy('169.254.169.254'), ENV_MODE), [
       MISSING('HTTP_PROXY', '127.0.0.1'),
     ])
-    // botocore compares names, and looks none up.
+    // botocore compares names, and does not resolve them.
     assert.deepEqual(warningsOf(withNoProxy('localhost'), ENV_MODE), [MISSING('HTTP_PROXY', '127.0.0.1')])
     for (const list of ['127.0.0.1', '127.0.0.1:9169', '*'])
       assert.deepEqual(warningsOf(withNoProxy(list), ENV_MODE), [], list)
   })
 
-  it('the IPv6 address where the container asks for that', () => {
+  it('the IPv6 address where the container chooses IPv6', () => {
     const env = (noProxy: string) => [
       ...withNoProxy(noProxy),
       { name: 'AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE', value: 'IPv6' },

@@ -1,4 +1,4 @@
-/** `reinvocationPolicy: IfNeeded`: the pod comes back with what we added and what others did to it. */
+/** `reinvocationPolicy: IfNeeded`: the webhook gets the pod again, with what we added and what others changed. */
 import assert from 'node:assert/strict'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -32,7 +32,7 @@ function named(spec: Spec, name: string): Dict {
   return spec.initContainers.find((one) => one.name === name) ?? assert.fail(`no ${name}`)
 }
 
-/** What the second call does to a pod that another webhook changed. */
+/** The decision of the second call about a pod that another webhook changed. */
 function second(change: (pod: Injected) => void, start = injected()) {
   const before = structuredClone(start)
   change(before)
@@ -40,17 +40,17 @@ function second(change: (pod: Injected) => void, start = injected()) {
   return { before, decision, ops: decision.kind === 'patch' ? decision.ops : [] }
 }
 
-/** What the validating webhook says. */
+/** The verdict of the validating webhook. */
 function final(given: unknown, by = settings()) {
   return decideFinal(given, namespace(), by)
 }
 
 describe('reinvocation', () => {
-  it('adds nothing where everything is there', () => {
+  it('adds nothing to a pod that is complete', () => {
     assert.deepEqual(second(() => {}).ops, [])
   })
 
-  it('puts back a restartPolicy that another webhook stripped, and touches nothing else', () => {
+  it('restores a restartPolicy that another webhook removed, and changes nothing else', () => {
     const { before, ops } = second(({ spec }) => delete named(spec, 'pod2iam-sidecar').restartPolicy)
     assert.deepEqual(ops, [{ op: 'add', path: '/spec/initContainers/0/restartPolicy', value: 'Always' }])
     assert.deepEqual(applyPatch(before, ops), {
@@ -65,7 +65,7 @@ describe('reinvocation', () => {
     })
   })
 
-  it('puts back parts of the securityContext, keeping the defaults of the API server', () => {
+  it('restores parts of the securityContext, and keeps the defaults of the API server', () => {
     const { before, ops } = second(({ spec }) => {
       const context = named(spec, 'pod2iam-gate').securityContext as Dict
       context.capabilities = { drop: ['ALL'] }
@@ -80,7 +80,7 @@ describe('reinvocation', () => {
     assert.equal((named(after.spec, 'pod2iam-gate').securityContext as Dict).procMount, 'Default')
   })
 
-  it('puts back a securityContext that another webhook took away whole', () => {
+  it('restores a securityContext that another webhook removed', () => {
     const { ops } = second(({ spec }) => delete named(spec, 'pod2iam-gate').securityContext)
     assert.deepEqual(
       ops.map(({ op, path }) => [op, path]),
@@ -88,7 +88,7 @@ describe('reinvocation', () => {
     )
   })
 
-  it('puts back a capability that another webhook added to the sidecar', () => {
+  it('removes a capability that another webhook added to the sidecar', () => {
     const { ops } = second(({ spec }) => {
       ;(named(spec, 'pod2iam-sidecar').securityContext as Dict).capabilities = {
         drop: ['ALL'],
@@ -105,7 +105,7 @@ describe('reinvocation', () => {
   })
 
   for (const name of ['pod2iam-sidecar', 'pod2iam-gate'])
-    it(`puts back ${name} in its place`, () => {
+    it(`restores ${name} in its place`, () => {
       const start = injected({ initContainers: [{ name: 'istio-init' }, { name: 'migrate' }] })
       const { before, ops } = second(({ spec }) => {
         spec.initContainers = spec.initContainers.filter((one) => one.name !== name)
@@ -116,7 +116,7 @@ describe('reinvocation', () => {
       )
     })
 
-  it('puts back volumes, mounts, labels and the status', () => {
+  it('restores volumes, mounts and the status', () => {
     const { before, ops } = second(({ spec, metadata }) => {
       spec.volumes = spec.volumes.filter(({ name }) => !String(name).startsWith('pod2iam-'))
       const sidecar = named(spec, 'pod2iam-sidecar')
@@ -132,7 +132,7 @@ describe('reinvocation', () => {
     )
   })
 
-  it('gives the endpoint to containers that came after the first pass, in mode env', () => {
+  it('adds the endpoint of mode env to containers that were added after the first pass', () => {
     const start = injected({}, { [KEYS.redirect]: 'env' })
     const { ops } = second(({ spec }) => {
       spec.containers.push({ name: 'late', image: 'late' })
@@ -152,7 +152,7 @@ describe('reinvocation', () => {
     )
   })
 
-  it('of a pod that was injected with another opt-in than its namespace’s is still accepted', () => {
+  it('accepts a pod that was injected for metadata only, or by its namespace’s label all', () => {
     for (const [annotations, where] of [
       [{ [KEYS.inject]: 'metadata' }, namespace()],
       [{}, namespace({ labels: { [KEYS.injection]: 'all' } })],
@@ -164,22 +164,22 @@ describe('reinvocation', () => {
   })
 
   for (const [what, image] of [
-    ['a digest beside the tag', 'ghcr.io/pod2iam/sidecar:0.1.0@sha256:aa'],
-    ['a digest for the tag', 'ghcr.io/pod2iam/sidecar@sha256:aa'],
+    ['a digest after the tag', 'ghcr.io/pod2iam/sidecar:0.1.0@sha256:aa'],
+    ['a digest instead of the tag', 'ghcr.io/pod2iam/sidecar@sha256:aa'],
   ] as const)
-    it(`takes ${what} in the image for ours`, () => {
+    it(`accepts ${what} in our image`, () => {
       const { decision } = second(({ spec }) => (named(spec, 'pod2iam-sidecar').image = image))
       assert.deepEqual(opsOf(decision), [])
     })
 
-  it('takes a mirror for ours where --sidecar-image names it', () => {
+  it('accepts a mirror of our image where --sidecar-image names it', () => {
     const mirrored = settings({ sidecarImage: 'mirror.example.com:5000/ghcr/pod2iam/sidecar:0.1.0' })
     const once = applyPatch(pod(), opsOf(decide(pod(), namespace(), mirrored)))
     assert.equal(decide(once, namespace(), mirrored).reason, 'already-injected')
     assert.equal(decide(once, namespace(), settings()).reason, 'reserved-container')
   })
 
-  it('brings a sidecar of another release, as in a copied manifest, up to this one', () => {
+  it('updates a sidecar of another release, as in a copied manifest, to this one', () => {
     const { ops } = second(({ spec }) => {
       named(spec, 'pod2iam-sidecar').image = 'ghcr.io/pod2iam/sidecar:0.0.9'
     })
@@ -188,7 +188,7 @@ describe('reinvocation', () => {
     ])
   })
 
-  it('leaves alone what others may do to our containers', () => {
+  it('keeps what others may change in our containers', () => {
     const { decision } = second(({ spec }) => {
       const sidecar = named(spec, 'pod2iam-sidecar')
       sidecar.resizePolicy = [{ resourceName: 'cpu', restartPolicy: 'NotRequired' }]
@@ -201,7 +201,7 @@ describe('reinvocation', () => {
     assert.deepEqual(opsOf(decision), [])
   })
 
-  it('leaves alone what AWS’s own webhook adds to every container, and keeps it out of our programs’ way', () => {
+  it('keeps what AWS’s own webhook adds to every container', () => {
     const { decision } = second(({ spec }) => {
       for (const name of ['pod2iam-sidecar', 'pod2iam-gate']) {
         const { env, volumeMounts } = named(spec, name) as { env: Dict[]; volumeMounts: Dict[] }
@@ -217,7 +217,7 @@ describe('reinvocation', () => {
     assert.deepEqual(opsOf(decision), [])
   })
 
-  it('no variable that is tolerated is read by the programs of our containers', async () => {
+  it('tolerates no variable that the programs of our containers read', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'pod2iam-bundles-'))
     try {
       for (const component of ['sidecar', 'firewall'] as const) {
@@ -235,7 +235,7 @@ describe('reinvocation', () => {
   })
 
   for (const index of [0, 1])
-    it(`moves ours before an init container that was put at ${index}, and behind a mesh’s`, () => {
+    it(`moves our containers before an init container that was inserted at ${index}, and after a mesh’s`, () => {
       for (const leading of [[], [{ name: 'istio-init', image: 'i' }]]) {
         const { before, ops } = second(({ spec }) => {
           spec.initContainers.splice(index, 0, { name: 'early', image: 'early' })
@@ -251,7 +251,7 @@ describe('reinvocation', () => {
       }
     })
 
-  it('admits a pod where another webhook has the last word about the order, with a warning', () => {
+  it('admits a pod with a warning where another webhook has the last word about the order', () => {
     const { before } = second(({ spec }) =>
       spec.initContainers.unshift({ name: 'restore-wait', image: 'velero' }),
     )
@@ -262,7 +262,7 @@ describe('reinvocation', () => {
     ])
   })
 
-  it('takes the endpoint of mode env out again where the mode is nft now', () => {
+  it('removes the endpoint of mode env where the mode is nft now', () => {
     const start = injected({ initContainers: [{ name: 'migrate' }] }, { [KEYS.redirect]: 'env' })
     const endpoint = { name: 'AWS_EC2_METADATA_SERVICE_ENDPOINT', value: 'http://127.0.0.1:9169/' }
     assert.deepEqual(start.spec.containers[0]?.env, [endpoint])
@@ -297,7 +297,7 @@ describe('foreign content under our names', () => {
   const rows: readonly [what: string, says: RegExp, change: (spec: Spec & Dict) => unknown][] = [
     ['another image', /image "evil"/, (spec) => (sidecar(spec).image = 'evil')],
     [
-      'an image whose name only ends alike',
+      'an image whose name ends like ours',
       /image/,
       (spec) => (sidecar(spec).image = 'ghcr.io/xpod2iam/sidecar:0.1.0'),
     ],
@@ -406,7 +406,7 @@ describe('foreign content under our names', () => {
     ],
   ]
   for (const [what, says, alter] of rows)
-    it(`${what} is denied, naming it`, () => {
+    it(`${what} is denied with a sentence that names it`, () => {
       const { decision } = second(({ spec }) => alter(spec))
       assert.equal(decision.kind, 'deny')
       assert.match(decision.kind === 'deny' ? decision.sentence : '', says)
@@ -414,17 +414,17 @@ describe('foreign content under our names', () => {
     })
 })
 
-describe('what does not belong in our containers', () => {
+describe('foreign content in our containers', () => {
   const sidecar = (spec: Spec) => named(spec, 'pod2iam-sidecar')
   const env = (spec: Spec) => sidecar(spec).env as Dict[]
   const rows: readonly [what: string, says: RegExp, change: (spec: Spec & Dict) => unknown][] = [
     [
-      'a variable of somebody else',
+      'a foreign variable',
       /env "NODE_OPTIONS"/,
       (spec) => env(spec).push({ name: 'NODE_OPTIONS', value: '--require=/t/x.js' }),
     ],
     [
-      'a variable of somebody else in the gate',
+      'a foreign variable in the gate',
       /env "LD_PRELOAD"/,
       (spec) => (named(spec, 'pod2iam-gate').env as Dict[]).push({ name: 'LD_PRELOAD', value: '/t/x.so' }),
     ],
@@ -434,7 +434,7 @@ describe('what does not belong in our containers', () => {
       (spec) => (sidecar(spec).volumeMounts as Dict[]).push({ name: 'code', mountPath: '/app' }),
     ],
     [
-      'a mount in the gate under the name of the service account’s, elsewhere',
+      'a mount in the gate with the name of the service account’s volume at another path',
       /volumeMounts "\/app"/,
       (spec) =>
         (named(spec, 'pod2iam-gate').volumeMounts as Dict[]).push({
@@ -449,7 +449,7 @@ describe('what does not belong in our containers', () => {
       (spec) => env(spec).push({ name: 'AWS_x', value: '1' }),
     ],
     [
-      'a part of our volume at its path',
+      'a subPath of our volume at its path',
       /volumeMounts/,
       (spec) => change(sidecar(spec).volumeMounts as Dict[], 'pod2iam-token', 'x', 'subPath'),
     ],
@@ -474,7 +474,7 @@ describe('what does not belong in our containers', () => {
       (spec) => env(spec).push({ name: 'POD2IAM_ROLE', value: 'x' }),
     ],
     [
-      'an external id nobody asked for',
+      'an external id that the pod did not ask for',
       /the identity in the environment/,
       (spec) => env(spec).push({ name: 'POD2IAM_EXTERNAL_ID', value: 'xx' }),
     ],
@@ -521,7 +521,7 @@ describe('what does not belong in our containers', () => {
     ['a gate before the sidecar', /comes before/, (spec) => spec.initContainers.reverse()],
   ]
   for (const [what, says, alter] of rows) {
-    it(`${what} is taken out again`, () => {
+    it(`${what} is corrected`, () => {
       const start = injected()
       const { before, ops } = second(({ spec }) => alter(spec), start)
       const after = applyPatch(before, ops)
@@ -529,14 +529,14 @@ describe('what does not belong in our containers', () => {
       assert.equal(final(after).reason, 'already-injected')
     })
 
-    it(`${what} is refused, named, where another webhook has the last word`, () => {
+    it(`${what} is refused with a sentence that names it, where another webhook has the last word`, () => {
       const decision = final(second(({ spec }) => alter(spec)).before)
       assert.equal(decision.reason, 'not-injected')
       assert.match(decision.kind === 'deny' ? decision.sentence : '', says)
     })
   }
 
-  it('is told to who applies the pod, unless it is ours', () => {
+  it('is removed with a warning, but a variable of a later release without one', () => {
     const { decision } = second(({ spec }) => {
       env(spec).push({ name: 'NODE_OPTIONS', value: '--x' }, { name: 'POD2IAM_LATER', value: '1' })
       ;(sidecar(spec).volumeMounts as Dict[]).push({ name: 'x', mountPath: '/x' })
@@ -546,7 +546,7 @@ describe('what does not belong in our containers', () => {
     ])
   })
 
-  it('a copied manifest with another role gets the role that its annotation says now', () => {
+  it('is replaced in a copied manifest with another role, whose annotation now counts', () => {
     const copied = injected()
     copied.metadata.annotations[KEYS.role] = 'arn:aws:iam::111111111111:role/shop-other'
     assert.match(JSON.stringify(final(copied)), /identity in the environment of pod2iam-sidecar/)
@@ -558,7 +558,7 @@ describe('what does not belong in our containers', () => {
   })
 })
 
-/** The order of mounts says nothing. */
+/** The order of mounts is irrelevant. */
 function sorted(container: Dict): Dict {
   const mounts = container.volumeMounts as { mountPath: string }[]
   return { ...container, volumeMounts: mounts.toSorted((a, b) => a.mountPath.localeCompare(b.mountPath)) }

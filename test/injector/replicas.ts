@@ -1,6 +1,6 @@
 /**
- * Replicas of the injector as a rolling upgrade has them: real processes, each with a pod in the API server that says how it was
- * started, behind the Service that the webhook configurations name. The chart's own objects; the test is the kubelet.
+ * Replicas of the injector as in a rolling upgrade: real processes, each with a pod in the API server that shows how it was started,
+ * behind the Service that the webhook configurations name. The objects are the chart's own; the test plays the kubelet.
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -16,11 +16,11 @@ import { freePort } from '../support/free-port.ts'
 import { until } from '../support/until.ts'
 import type { Dict } from './fixtures.ts'
 
-/** A release of the injector: its program, and what its chart renders; without it, those of this checkout. */
+/** A release of the injector: its program, and the rendered objects of its chart, by default those of this checkout. */
 export type Release = { readonly main: string; readonly rendered?: string }
 
 const THIS: Release = { main: fileURLToPath(new URL('../../injector/main.ts', import.meta.url)) }
-/** The built-in authority takes its time; the files do as well here. */
+/** Flags of the chart that are left out: the built-in authority takes some time, and certificate files serve as well here. */
 const NOT_HERE =
   /^--(?:port|health-port|ca-secret|service-name|webhook-configuration|startup-taint|node-guard-(?:namespace|selector))=/
 const NODE = 'node-1'
@@ -28,20 +28,20 @@ const KINDS = ['ServiceAccount', 'ClusterRole', 'ClusterRoleBinding', 'Service']
 
 export type Replica = {
   readonly name: string
-  /** Of its webhooks. */
+  /** The port of its webhooks. */
   readonly port: number
-  /** Lines of its log so far. */
+  /** The lines of its log so far. */
   readonly log: () => readonly Dict[]
   readonly metric: (name: string, labels: string) => Promise<number | undefined>
-  /** Ready, and so behind the Service. */
+  /** Waits until it is ready, and adds it to the Service. */
   readonly ready: () => Promise<void>
-  /** As `kubectl delete`: out of the Service at once; then SIGTERM, and the pod is gone when the process is. */
+  /** Ends it like `kubectl delete`: it leaves the Service at once and gets SIGTERM, and its pod is removed when the process has ended. */
   readonly stop: (whileTerminating?: () => Promise<void>) => Promise<void>
 }
 
 export type Rollout = {
   readonly api: ApiServer
-  /** @param flags instead of the chart's of the same name */
+  /** @param flags replace the chart's flags of the same names */
   readonly start: (flags?: readonly string[], release?: Release) => Promise<Replica>
   readonly close: () => Promise<void>
 }
@@ -93,7 +93,7 @@ function installed(): InstalledObject[] {
 
 type Webhook = { clientConfig: Dict; matchConditions?: { expression: string }[] }
 
-/** With the authority that the API server trusts, and asked about pods with any of these keys. */
+/** The object with the authority that the API server trusts and, in webhooks, with match conditions for all of these keys. */
 function prepared(object: InstalledObject, caPem: string, roleKeys: readonly string[]): KubeObject {
   for (const { clientConfig, matchConditions = [] } of (object.webhooks ?? []) as Webhook[]) {
     clientConfig.caBundle = Buffer.from(caPem).toString('base64')

@@ -1,4 +1,4 @@
-/** Resources before an API server: what it takes of a whole pod's, what a resize may change, and what is said of a namespace's bounds. */
+/** Resources at an API server: pod-level resources, what a resize may change, and the warnings about the limits of a namespace. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { after, before, describe, it } from 'node:test'
@@ -60,13 +60,13 @@ describe('resources, admitted by an API server', () => {
   for (const [what, resources, app, qos] of [
     ['with limits alone', { limits: list('1', '1Gi') }, {}, 'Guaranteed'],
     [
-      'with limits alone, whose request is what its containers request',
+      'with limits alone, whose request is the sum of its containers',
       { limits: list('1', '1Gi') },
       { resources: { requests: list('100m', '64Mi') } },
       'Burstable',
     ],
     [
-      'with requests alone, all taken',
+      'with requests alone, all of them taken by its containers',
       { requests: list('1', '1Gi') },
       { resources: { requests: list('1', '1Gi') } },
       'Burstable',
@@ -90,11 +90,11 @@ describe('resources, admitted by an API server', () => {
         assert.deepEqual(
           Object.keys(container.resources.requests),
           ['cpu', 'memory'],
-          'requests are written out',
+          'requests are explicit',
         )
     })
 
-  it('a pod too small for the sidecar is refused in words', WHOLE_PODS, async () => {
+  it('a pod that is too small for the sidecar is refused with a sentence', WHOLE_PODS, async () => {
     assert.match(
       await refusal(create({ resources: { limits: { memory: '20Mi' } } })),
       /webhook "pods\.pod2iam\.dev" denied .*may use 20Mi of memory.*raise spec\.resources\.limits\.memory/,
@@ -110,7 +110,7 @@ describe('resources, admitted by an API server', () => {
       await cluster.api.admin.patch('pods', name, namespace, body, { subresource: 'resize', ...options() })
       return cluster.api.admin.get<Pod>('pods', name, namespace)
     }
-    it('of the app and of the sidecar passes by our webhooks and policies', async () => {
+    it('of the app and of the sidecar is admitted without our webhooks', async () => {
       const { spec } = await resize(({ spec: { containers, initContainers } }) => {
         for (const one of [containers[0], initContainers[0]])
           if (one) one.resources = { requests: list('300m', '96Mi'), limits: list('300m', '96Mi') }
@@ -122,7 +122,7 @@ describe('resources, admitted by an API server', () => {
       assert.deepEqual(
         resizes.flatMap(({ audit }) => Object.keys(audit).filter((key) => key.includes('pod2iam'))),
         [],
-        'no webhook of ours was asked',
+        'none of our webhooks was called',
       )
     })
     it('changes no identity, no image and no argument', async () => {
@@ -145,7 +145,7 @@ describe('resources, admitted by an API server', () => {
     })
   })
 
-  describe('in a namespace with bounds', () => {
+  describe('in a namespace with a LimitRange and a ResourceQuota,', () => {
     const bounded = async (namespace: string) => {
       await cluster.api.admin.create({
         ...SHOP_NAMESPACE,
@@ -166,7 +166,7 @@ describe('resources, admitted by an API server', () => {
     before(() => bounded('bounded'))
     const app = { resources: { limits: { memory: '512Mi' } } }
 
-    it('who applies a workload is told what will refuse its pods, and who follows the advice is not', async () => {
+    it('a workload is applied with a warning about what will refuse its pods, which goes away if one follows the advice', async () => {
       const apply = (annotations: Dict) => {
         const template = {
           metadata: { labels: { app: 'x' }, annotations: { [KEYS.role]: ROLE, ...annotations } },
@@ -194,8 +194,8 @@ describe('resources, admitted by an API server', () => {
       assert.equal(warnings.length, 1)
     })
 
-    // A real API server refuses them, as the warning says.
-    standInOnly('who makes a bare pod is told, too, of the containers as they are', async () => {
+    // A real API server refuses the pod, as the warning says.
+    standInOnly('a pod of no controller is created with such warnings, too', async () => {
       await create({}, app, {}, 'bounded')
       assert.match(
         warnings.join('\n'),
@@ -203,25 +203,28 @@ describe('resources, admitted by an API server', () => {
       )
     })
 
-    it('who opts it in is told what holds for every pod', async () => {
+    it('the namespace is opted in with a warning about what will refuse every pod', async () => {
       const patch = { metadata: { labels: { [KEYS.injection]: 'all' } } }
       await cluster.api.admin.patch('namespaces', 'bounded', undefined, patch, options())
       assert.match(warnings.join(), /^pod2iam: pods that get a sidecar will be refused: LimitRange bounds/)
     })
 
-    standInOnly('where the injector may not read them, everything is admitted without a word', async () => {
-      const role = await cluster.api.admin.get<KubeObject & { rules: { resources: string[] }[] }>(
-        'clusterroles',
-        'pod2iam-injector',
-        undefined,
-      )
-      const rules = role.rules.filter(({ resources }) => !resources.includes('limitranges'))
-      assert.ok(rules.length < role.rules.length)
-      await cluster.api.admin.patch('clusterroles', 'pod2iam-injector', undefined, { rules })
-      await bounded('unread')
-      await create({}, app, {}, 'unread')
-      assert.deepEqual(warnings, [])
-      assert.ok(!replica.log().some(({ level }) => level === 'error' || level === 'warn'))
-    })
+    standInOnly(
+      'pods are admitted without a warning where the injector may not read these objects',
+      async () => {
+        const role = await cluster.api.admin.get<KubeObject & { rules: { resources: string[] }[] }>(
+          'clusterroles',
+          'pod2iam-injector',
+          undefined,
+        )
+        const rules = role.rules.filter(({ resources }) => !resources.includes('limitranges'))
+        assert.ok(rules.length < role.rules.length)
+        await cluster.api.admin.patch('clusterroles', 'pod2iam-injector', undefined, { rules })
+        await bounded('unread')
+        await create({}, app, {}, 'unread')
+        assert.deepEqual(warnings, [])
+        assert.ok(!replica.log().some(({ level }) => level === 'error' || level === 'warn'))
+      },
+    )
   })
 })

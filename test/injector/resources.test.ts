@@ -2,10 +2,11 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { isPresent, isTrusted } from '../../injector/form/image-reference.ts'
 import { contains, sameJson } from '../../injector/json.ts'
-import { pointer } from '../../injector/patch/json-patch.ts'
+import { pointer } from '../../injector/json-patch.ts'
+import { isGuaranteed } from '../../injector/pod/guaranteed.ts'
 import type { Pod } from '../../injector/pod/pod.ts'
-import { amountOf, cpuMillis, memoryBytes, quantityText } from '../../injector/pod/quantity.ts'
-import { guaranteed, isGuaranteed, SIDECAR_RESOURCES } from '../../injector/pod/resources.ts'
+import { amountOf, cpuMillis, memoryBytes, quantityText } from '../../injector/resources/quantity.ts'
+import { guaranteed, SIDECAR_RESOURCES } from '../../injector/resources/resources.ts'
 
 describe('quantities', () => {
   for (const [text, expected] of [
@@ -36,7 +37,7 @@ describe('quantities', () => {
       assert.equal(memoryBytes(text), expected))
 })
 
-describe('quantities of others', () => {
+describe('quantities in pods', () => {
   for (const [name, text, expected] of [
     ['cpu', '250m', 250],
     ['cpu', '0.07', 70],
@@ -58,7 +59,7 @@ describe('quantities of others', () => {
     it(`${name} ${JSON.stringify(text)} is ${expected ?? 'no quantity'}`, () =>
       assert.equal(amountOf(name, text), expected))
 
-  it('are written as people write them, rounded down', () => {
+  it('are written with the usual units, rounded down', () => {
     assert.deepEqual(
       [0, 1.9, 250, 2000].map((amount) => quantityText('cpu', amount)),
       ['0', '1m', '250m', '2'],
@@ -70,24 +71,27 @@ describe('quantities of others', () => {
   })
 })
 
-describe('quality of service', () => {
+describe('a pod’s quality of service', () => {
   const app = (resources?: object) => ({ name: 'app', ...(resources ? { resources } : {}) })
   const is = (containers: object[], initContainers?: object[]) =>
     isGuaranteed({ spec: { containers, initContainers } } as unknown as Pod)
   const full = { limits: { cpu: 1, memory: '1Gi' } }
 
-  it('limits alone count as requests', () => assert.equal(is([app(full)]), true))
-  it('an init container without limits spoils it', () => assert.equal(is([app(full)], [app()]), false))
-  it('our own containers do not', () => assert.equal(is([app(full)], [{ name: 'pod2iam-sidecar' }]), true))
-  it('different spellings of one quantity are equal', () =>
+  it('is Guaranteed with limits alone, which count as requests', () => assert.equal(is([app(full)]), true))
+  it('is not Guaranteed with an init container without limits', () =>
+    assert.equal(is([app(full)], [app()]), false))
+  it('does not depend on our own containers', () =>
+    assert.equal(is([app(full)], [{ name: 'pod2iam-sidecar' }]), true))
+  it('is Guaranteed with equal quantities in different notations', () =>
     assert.equal(is([app({ ...full, requests: { cpu: '1000m', memory: '1024Mi' } })]), true))
-  it('a quantity of any form counts', () =>
+  it('is Guaranteed with quantities in any notation', () =>
     assert.equal(is([app({ limits: { cpu: '1e0', memory: '1Ti' }, requests: { memory: '1024Gi' } })]), true))
-  it('a lower request spoils it', () =>
+  it('is not Guaranteed with a request below the limit', () =>
     assert.equal(is([app({ ...full, requests: { cpu: '500m' } })]), false))
-  it('a limit of zero is none', () => assert.equal(is([app({ limits: { cpu: '0', memory: '1Gi' } })]), false))
+  it('is not Guaranteed with a limit of zero', () =>
+    assert.equal(is([app({ limits: { cpu: '0', memory: '1Gi' } })]), false))
 
-  it('guaranteed resources reserve at most 200m, and no more than a lower limit', () => {
+  it('is kept with requests equal to the limits, of at most 200m', () => {
     assert.deepEqual(guaranteed(SIDECAR_RESOURCES).requests, { cpu: '200m', memory: '48Mi' })
     const low = guaranteed({ ...SIDECAR_RESOURCES, limits: { cpu: '100m', memory: '48Mi' } })
     assert.deepEqual([low.requests, low.limits], [low.limits, { cpu: '100m', memory: '48Mi' }])
@@ -142,8 +146,8 @@ describe('image references', () => {
       assert.deepEqual([isPresent(trust, actual), isTrusted(trust, actual)], [present, trusted]))
 })
 
-describe('raw JSON', () => {
-  it('is the same whatever the order of members, and not with more of them', () => {
+describe('the comparison of JSON', () => {
+  it('ignores the order of members, and finds additional ones', () => {
     assert.equal(sameJson({ a: 1, b: [1, { c: null }] }, { b: [1, { c: null }], a: 1 }), true)
     assert.equal(sameJson({ a: 1 }, { a: 1, b: 2 }), false)
     assert.equal(sameJson([1, 2], [2, 1]), false)
@@ -151,12 +155,13 @@ describe('raw JSON', () => {
     assert.equal(sameJson({ toString: 1 }, { x: 1 }), false)
   })
 
-  it('contains what is wanted when it says more, but not in arrays of another length', () => {
+  it('can allow additional members, but no arrays of another length', () => {
     assert.equal(contains({ a: { b: 1, c: 2 } }, { a: { b: 1 } }), true)
     assert.equal(contains({ a: 1 }, { a: 1, b: 2 }), false)
     assert.equal(contains([1, 2], [1]), false)
     assert.equal(contains(undefined, {}), false)
   })
 
-  it('pointers escape ~ and /', () => assert.equal(pointer('a/b', 'c~d', 0), '/a~1b/c~0d/0'))
+  it('uses pointers in which ~ and / are escaped', () =>
+    assert.equal(pointer('a/b', 'c~d', 0), '/a~1b/c~0d/0'))
 })

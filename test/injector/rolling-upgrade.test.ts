@@ -1,6 +1,6 @@
 /**
- * Pods are created all through a rolling upgrade, and all through its rollback, for every setting that changes what is injected:
- * two replicas of different settings serve at the same time, one mutates a pod and the other judges it.
+ * Pods are created during a whole rolling upgrade and its rollback, for every setting that changes what is injected: two replicas
+ * with different settings serve at the same time, so that one mutates a pod and the other one judges it.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
@@ -24,7 +24,7 @@ import { IMAGES, ROLE } from './fixtures.ts'
 import { CHANGES, OTHER_KEY } from './injected-settings.ts'
 import { type Replica, type Rollout, rollout } from './replicas.ts'
 
-/** Of each client: with both replicas there, each pod meets every pair of them many times over. */
+/** The answers of each client while both replicas serve, so that each pod meets every pair of them many times. */
 const EACH = 20
 describe('a rolling upgrade and its rollback', () => {
   let cluster: Rollout
@@ -44,7 +44,7 @@ describe('a rolling upgrade and its rollback', () => {
     await cluster?.close()
   })
 
-  /** One replica more, ready; then the old one goes. `both`: what is created while both are there. */
+  /** Adds a replica, and ends the old one when the new one is ready; `both` is created while both of them serve. */
   const replaceBy = async (
     flags: readonly string[],
     both?: readonly Candidate[],
@@ -56,7 +56,7 @@ describe('a rolling upgrade and its rollback', () => {
     await clients.more(EACH)
     if (behind !== undefined) clients.offer(behind)
     await clients.more(2)
-    // Those that were on their way to it are answered.
+    // The old replica answers the reviews that were on their way to it.
     await serving.stop(() => clients.more(2))
     serving = next
     await clients.more(4)
@@ -74,9 +74,9 @@ describe('a rolling upgrade and its rollback', () => {
         nothingWrong()
       })
 
-  it('on the host network, pods are refused or left alone while replicas differ about them', async () => {
+  it('a pod on the host network is refused or left alone while replicas differ about it', async () => {
     const host = candidate(
-      'on the host network',
+      'a pod on the host network',
       { [KEYS.role]: ROLE },
       { hostNetwork: true },
       'refused or left alone',
@@ -87,7 +87,7 @@ describe('a rolling upgrade and its rollback', () => {
     nothingWrong()
   })
 
-  it('a replica of an earlier release is told in the log, counted, and written like', async () => {
+  it('a replica of an earlier release is logged, counted, and imitated in what is written', async () => {
     const old = {
       apiVersion: 'v1',
       kind: 'Pod',
@@ -111,7 +111,7 @@ describe('a rolling upgrade and its rollback', () => {
     clients.taken()
   })
 
-  it('no pod is refused: the role of a service account, which its pods get or not while replicas differ about it', async () => {
+  it('no pod of a service account with a role is refused, but it may be left alone while replicas differ about such roles', async () => {
     const { admin } = cluster.api
     const metadata = { name: ACCOUNT, namespace: SHOP, annotations: { [ACCOUNT_ROLE_KEY]: ROLE } }
     await admin.create({ apiVersion: 'v1', kind: 'ServiceAccount', metadata } as KubeObject)
@@ -129,7 +129,7 @@ describe('a rolling upgrade and its rollback', () => {
     clients.taken()
     await replaceBy(['--service-account-roles=true'], undefined, [...others, own('injected or left alone')])
     nothingWrong()
-    // Replicas that have just ended count for a minute: what they left alone is accepted, but none is left alone any more.
+    // Replicas that have just ended count for a minute: a pod that they left alone is accepted, but no new one is left alone.
     clients.offer([...others, own('injected')])
     await clients.more(4)
     clients.taken()
@@ -161,7 +161,7 @@ describe('a rolling upgrade and its rollback', () => {
     })
 })
 
-/** What the chart does with the setting on: every pod is shown to the injector, which may read service accounts. */
+/** What the chart does when the setting is on: the injector is called for every pod, and may read service accounts. */
 async function everyPodIsShown({ api: { admin } }: Rollout) {
   for (const plural of ['mutatingwebhookconfigurations', 'validatingwebhookconfigurations']) {
     const { webhooks } = (await admin.get(plural, INJECTOR)) as unknown as {

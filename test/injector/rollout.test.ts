@@ -1,12 +1,12 @@
 /**
- * Two replicas of different settings serve at the same time in every rolling upgrade and rollback: what one of them has added, the
- * other one has to accept, whichever value was changed (docs/decisions/0099).
+ * Two replicas with different settings serve at the same time in every rolling upgrade and rollback: the other one must accept what
+ * one of them has added, whichever value was changed (docs/decisions/0099).
  */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { variableNames } from '../../common/settings.ts'
-import { KNOWN } from '../../injector/form/container-form.ts'
+import { KNOWN } from '../../injector/form/environment.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
 import { GATE_SETTINGS } from '../../node-guard/firewall/gate/settings.ts'
 import { SPEC as SIDECAR_SETTINGS } from '../../sidecar/settings.ts'
@@ -24,14 +24,14 @@ import {
 
 const ROLE_KEY = 'example.com/role'
 const OTHER = 'mirror.example.com/pod2iam'
-/** Every value that changes what is injected, with another one than the default. */
+/** Every setting that changes what is injected, with another value than the default. */
 const CHANGES: Readonly<Record<string, Partial<InjectionSettings>>> = {
   'IMDSv2 required': { imdsTokens: 'required' },
   'redirect env': { redirect: 'env' },
   'two stages in every pod': { start: 'two-stage' },
   'redirect env in two stages': { redirect: 'env', start: 'two-stage' },
   'audit mode': { gateProof: 'report' },
-  'dataplanes that drop': { gateAcceptDrop: true },
+  'accept-drop': { gateAcceptDrop: true },
   'no startup gate': { startupGate: 'off' },
   'log level': { sidecarLogLevel: 'debug' },
   'pull policy': { imagePullPolicy: 'Always' },
@@ -50,7 +50,7 @@ const CHANGES: Readonly<Record<string, Partial<InjectionSettings>>> = {
   'another registry': { sidecarImage: `${OTHER}/sidecar:0.1.0`, nodeGuardImage: `${OTHER}/node-guard:0.1.0` },
   'another role key': { roleKey: ROLE_KEY },
   'a default role': { defaultRole: 'arn:aws:iam::111111111111:role/shop-default' },
-  'all of them': {
+  'all of these': {
     ...{ imdsTokens: 'required', redirect: 'env', gateProof: 'report', gateAcceptDrop: true },
     ...{ startupGate: 'off', sidecarLogLevel: 'error', tokenExpirationSeconds: 600, roleKey: ROLE_KEY },
     sidecarImage: `${OTHER}/sidecar:7`,
@@ -62,23 +62,23 @@ const GUARANTEED = {
   containers: [{ name: 'app', resources: { limits: { cpu: '1', memory: '1Gi' } } }],
   restartPolicy: 'Never',
 }
-/** Pods that ask in each way, as both replicas understand it. */
+/** Pods that ask in each way that both replicas understand. */
 const PODS: Readonly<Record<string, Dict>> = {
-  plain: pod({}, { [ROLE_KEY]: ROLE }),
+  'with a role': pod({}, { [ROLE_KEY]: ROLE }),
   'with an external id and a session name': pod(
     {},
     { [ROLE_KEY]: ROLE, [KEYS.externalId]: 'x1', [KEYS.sessionName]: 's' },
   ),
-  'metadata only': pod({}, { [KEYS.inject]: 'metadata', [KEYS.role]: undefined }),
+  'for metadata only': pod({}, { [KEYS.inject]: 'metadata', [KEYS.role]: undefined }),
   'with options': pod(
     {},
     { [ROLE_KEY]: ROLE, [KEYS.redirect]: 'env', [KEYS.logLevel]: 'warn', [KEYS.imdsTokens]: 'required' },
   ),
-  'Guaranteed, never restarted': pod(GUARANTEED, { [ROLE_KEY]: ROLE }),
+  'that is Guaranteed and never restarted': pod(GUARANTEED, { [ROLE_KEY]: ROLE }),
   'beside a mesh': pod({ initContainers: [{ name: 'istio-init' }, { name: 'own' }] }, { [ROLE_KEY]: ROLE }),
 }
 
-/** What this replica knows of the other one, see `peers.ts`. */
+/** The settings of a replica together with what it knows about the other one, see `peers.ts`. */
 function besides(own: InjectionSettings, other: InjectionSettings): InjectionSettings {
   return {
     ...own,
@@ -94,24 +94,24 @@ function judged(given: Dict, by: InjectionSettings) {
 
 for (const [what, change] of Object.entries(CHANGES))
   for (const [direction, before, after] of [
-    ['there', settings(), settings(change)],
-    ['back', settings(change), settings()],
+    ['upgrade', settings(), settings(change)],
+    ['rollback', settings(change), settings()],
   ] as const)
     describe(`${what}, ${direction}`, () => {
       const [one, two] = [besides(before, after), besides(after, before)]
       for (const [kind, given] of Object.entries(PODS))
-        it(`a pod ${kind}: added by one replica, accepted by the other, put right by it`, () => {
+        it(`a pod ${kind} is injected by one replica, accepted by the other, and corrected by it in another pass`, () => {
           const added = withApiServerDefaults(applyPatch(given, opsOf(decide(given, namespace(), one))))
           const verdict = judged(added, two)
           assert.equal(verdict.reason, 'already-injected', 'sentence' in verdict ? verdict.sentence : '')
-          // The second pass of reinvocation may go to the other replica, and the verdict to the first one again.
+          // With reinvocation, the second pass may go to the other replica, and the verdict to the first one again.
           const twice = applyPatch(added, opsOf(decide(added, namespace(), two)))
           for (const by of [one, two]) assert.equal(judged(twice, by).reason, 'already-injected')
           assert.deepEqual(opsOf(decide(twice, namespace(), two)), [])
         })
 
       for (const key of [KEYS.role, ROLE_KEY].filter(() => 'roleKey' in change))
-        it(`a pod that names its role by ${key} alone has it from either replica`, () => {
+        it(`a pod that names its role only with ${key} gets it from either replica`, () => {
           const given = pod({}, { [KEYS.role]: undefined, [key]: ROLE })
           for (const [first, second] of [
             [one, two],
@@ -124,13 +124,13 @@ for (const [what, change] of Object.entries(CHANGES))
         })
     })
 
-describe('the form of our containers', () => {
-  it('has a rule for everything that the sidecar can be told', () => {
+describe('the accepted form of our containers', () => {
+  it('has a rule for every variable of the sidecar', () => {
     for (const name of variableNames(SIDECAR_SETTINGS))
       assert.ok(KNOWN['pod2iam-sidecar'].includes(name), name)
   })
 
-  it('has a rule for everything that the gate can be told', () => {
+  it('has a rule for every variable of the gate', () => {
     assert.deepEqual([...KNOWN['pod2iam-gate']].sort(), variableNames(GATE_SETTINGS).sort())
   })
 
@@ -139,7 +139,7 @@ describe('the form of our containers', () => {
       spec: { initContainers: { env: Dict[]; args: string[]; image: string }[] }
     }
 
-  it('takes variables and arguments of a later release, and no value that this one knows to be wrong', () => {
+  it('allows variables and arguments of a later release, but no value that this one knows to be wrong', () => {
     for (const [container, name, value, expected] of [
       [0, 'POD2IAM_LATER', 'x', true],
       [0, 'POD2IAM_LATER', '$(POD2IAM_ROLE)', false],

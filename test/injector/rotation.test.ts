@@ -23,31 +23,31 @@ const step = (state: AuthorityState | undefined, now: number, isPublished = true
   advance(state, isPublished, now, issueAt(now))
 
 describe('the rotation of the authority', () => {
-  it('begins with one authority and leaves it alone for two thirds of its life', async () => {
+  it('begins with one authority, and keeps it for two thirds of its life', async () => {
     const state = await step(undefined, T0)
     assert.equal(state.current.notAfter, T0 + 365 * DAY)
     assert.equal(await step(state, T0 + 243 * DAY), state)
   })
 
-  it('publishes the next one, waits, promotes it, and forgets the old one after its last leaf', async () => {
+  it('publishes the next authority, waits, promotes it, and removes the old one when its last leaf has expired', async () => {
     const first = await step(undefined, T0)
     const due = T0 + 244 * DAY
     const published = await step(first, due)
-    assert.equal(published.current.cert, first.current.cert, 'the old one signs on')
+    assert.equal(published.current.cert, first.current.cert, 'the old one still signs')
     assert.equal(bundleOf(published, due), `${first.current.cert}${published.next?.cert}`)
 
-    assert.equal(await step(published, due + 9 * MINUTE), published, 'API servers get time to learn it')
+    assert.equal(await step(published, due + 9 * MINUTE), published, 'API servers get time to load it')
     assert.equal(
       await step(published, due + 60 * MINUTE, false),
       published,
-      'not before it is seen in the live bundle',
+      'it must have been seen in the live bundle',
     )
 
     const promoted = await step(published, due + 10 * MINUTE)
     assert.equal(promoted.current.cert, published.next?.cert)
     assert.equal(promoted.next, undefined)
     assert.equal(bundleOf(promoted, due + 10 * MINUTE), `${promoted.current.cert}${first.current.cert}`)
-    assert.doesNotMatch(JSON.stringify(promoted), new RegExp(first.current.key), 'the old key is gone')
+    assert.doesNotMatch(JSON.stringify(promoted), new RegExp(first.current.key), 'the old key is removed')
 
     const later = due + 10 * MINUTE + DAY
     assert.equal(await step(promoted, later), promoted, 'a leaf of the old one may still serve')
@@ -68,7 +68,7 @@ describe('the rotation of the authority', () => {
     assert.equal(bundleOf(promoted, T0 + 366 * DAY), promoted.current.cert)
   })
 
-  it('a leaf is due when there is none, after half of its life, and when the authority changes', async () => {
+  it('renews a leaf when there is none, after half of its life, and when the authority changes', async () => {
     const state = await step(undefined, T0)
     const leaf = { cert: 'l', key: 'k', notBefore: T0, notAfter: T0 + DAY, authority: state.current.cert }
     assert.equal(leafIsDue(undefined, state, T0), true)
@@ -78,8 +78,8 @@ describe('the rotation of the authority', () => {
   })
 })
 
-describe('issued certificates', () => {
-  it('a leaf is signed by its authority, for the names, not valid beyond it, and no authority itself', async () => {
+describe('an issued leaf certificate', () => {
+  it('is signed by its authority for the given names, expires no later, and is no authority itself', async () => {
     const now = Date.now()
     const authority = await issueAuthority(now, 10 * MINUTE)
     const leaf = await issueLeaf(authority, ['a.b.svc', 'a.b.svc.cluster.local'], now, DAY)
@@ -94,7 +94,7 @@ describe('issued certificates', () => {
     assert.deepEqual(certificate.keyUsage, ['1.3.6.1.5.5.7.3.1'])
   })
 
-  it('another authority of the same name is not its issuer', async () => {
+  it('does not count as issued by another authority of the same name', async () => {
     const now = Date.now()
     const [one, other] = [await issueAuthority(now, DAY), await issueAuthority(now, DAY)]
     const leaf = new X509Certificate((await issueLeaf(one, ['a'], now, DAY)).cert)

@@ -1,13 +1,13 @@
-/** Arbitrary objects of the Kubernetes API, by the types that client-node is generated with. */
+/** Arbitrary objects of the Kubernetes API, from the types in the generated client of client-node. */
 import fc from 'fast-check'
 import { fieldsOf } from '../sandbox/kube/objects/schema.ts'
 import type { Dict } from './fixtures.ts'
 
-/** Optional fields an object has at most: with all of V1PodSpec's an object would have megabytes. */
+/** The most optional fields of an object: with all those of V1PodSpec, an object would have megabytes. */
 const MOST_OPTIONAL = 6
 
 /**
- * Objects of a struct type; what is nested deeper than `depth` is left out where it may be, else empty.
+ * Objects of a struct type; what is nested deeper than `depth` is omitted where it is optional, and otherwise empty.
  *
  * @param type e.g. `V1PodSpec`
  */
@@ -41,7 +41,7 @@ function anyOfType(type: string, depth: number): fc.Arbitrary<unknown> {
     case 'string':
       return fc.string({ maxLength: 12 })
     case 'boolean':
-      // Mostly false: `hostNetwork: true` alone decides.
+      // Booleans are mostly false, since `hostNetwork: true` alone decides about a pod.
       return fc.integer({ min: 0, max: 9 }).map((number) => number === 0)
     case 'number':
       return fc.integer()

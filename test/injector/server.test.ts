@@ -5,26 +5,25 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { connect } from 'node:tls'
-import type { Answer } from '../../injector/admission/webhook.ts'
+import type { Answer, SentBody } from '../../injector/admission/webhook.ts'
 import { readCertificate, watchCertificate } from '../../injector/certificates/files.ts'
 import { type WebhookServer, webhookApp, webhookServer } from '../../injector/server/https.ts'
-import type { Body } from '../../injector/server/review-body.ts'
 import { captureLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import { type Authority, authority, type Pair } from './certificates.ts'
 import { httpsClient } from './https.ts'
 
-const echo = async (body: string | Body): Promise<Answer> => ({
+const echo = async (body: string | SentBody): Promise<Answer> => ({
   status: 200,
   body: { length: body.length },
 })
 const serving = (pair: Pair) => ({ ...pair, notAfter: 0 })
 const LOCAL = { port: 0, hostname: '127.0.0.1' }
 
-describe('the routes', () => {
+describe('the webhook routes', () => {
   const app = webhookApp({ mutate: echo, validate: echo })
 
-  it('only POST /mutate and POST /validate are webhooks', async () => {
+  it('accept only POST to the paths of the webhooks', async () => {
     for (const path of ['/mutate', '/validate'])
       assert.equal((await app.request(path, { method: 'POST', body: 'x' })).status, 200)
     const get = await app.request('/mutate')
@@ -32,19 +31,19 @@ describe('the routes', () => {
     assert.equal((await app.request('/', { method: 'POST', body: 'x' })).status, 404)
   })
 
-  it('a body of 3 MiB twice is taken, one above 8 MiB is not', async () => {
+  it('accept a body of 7 MiB, more than two objects of 3 MiB, and refuse one above 8 MiB', async () => {
     const post = (size: number) => app.request('/mutate', { method: 'POST', body: 'x'.repeat(size) })
     assert.equal((await post(7 * 1024 * 1024)).status, 200)
     assert.equal((await post(8 * 1024 * 1024 + 1)).status, 413)
   })
 })
 
-describe('bodies of all reviews together', () => {
-  /** Answers only when it is told to, so that its body stays. */
+describe('the bodies of all reviews together', () => {
+  /** A webhook that answers only when the test releases it, so that its body stays in memory. */
   function held() {
     const { promise: released, resolve: release } = Promise.withResolvers<void>()
     let waiting = 0
-    const slow = async (body: string | Body) => {
+    const slow = async (body: string | SentBody) => {
       waiting++
       await released
       return echo(body)
@@ -54,7 +53,7 @@ describe('bodies of all reviews together', () => {
   const post = (app: ReturnType<typeof webhookApp>, body: RequestInit['body'], path = '/mutate') =>
     app.request(path, { method: 'POST', body, duplex: 'half' } as RequestInit)
 
-  it('have a budget: beyond it 503 with a sentence, and room again after an answer', async () => {
+  it('have a budget: a body beyond it gets 503 with a sentence, and an answer makes room again', async () => {
     const { slow, release, waiting } = held()
     const app = webhookApp({ mutate: slow, validate: echo }, () => false, { bodyBytes: 100, roomMs: 1 })
     const first = post(app, 'x'.repeat(60))
@@ -67,7 +66,7 @@ describe('bodies of all reviews together', () => {
     assert.equal((await post(app, 'x'.repeat(100))).status, 200)
   })
 
-  it('count as they arrive, so that an announced one takes no room', async () => {
+  it('are counted as they arrive, so that an announced body takes no room', async () => {
     const app = webhookApp({ mutate: echo, validate: echo }, () => false, { bodyBytes: 100 })
     const silent = new Request('http://localhost/mutate', {
       method: 'POST',
@@ -79,9 +78,9 @@ describe('bodies of all reviews together', () => {
     assert.equal((await post(app, 'x'.repeat(100))).status, 200)
   })
 
-  it('leave nothing taken when a client goes away, a body is too large or a webhook fails', async () => {
+  it('give back their room when a client disconnects, a body is too large or a webhook fails', async () => {
     const failing = async (): Promise<Answer> => {
-      throw new Error('as told')
+      throw new Error('as arranged')
     }
     const limits = { bodyBytes: 9 * 1024 * 1024 }
     const app = webhookApp({ mutate: failing, validate: echo }, () => false, limits)
@@ -105,7 +104,7 @@ describe('bodies of all reviews together', () => {
   })
 })
 
-describe('the server', () => {
+describe('the webhook server', () => {
   let ca: Authority
   before(async () => {
     ca = await authority()
@@ -148,7 +147,7 @@ describe('the server', () => {
       }
     }))
 
-  it('gives new connections a new certificate and lets open ones go on', () =>
+  it('gives a new certificate to new connections and keeps the open ones', () =>
     withServer(async (server) => {
       const open = httpsClient(ca.pem)
       const first = await open.send(server.port, 'POST', '/mutate', 'x')
@@ -162,7 +161,7 @@ describe('the server', () => {
       assert.notEqual(third.serial, first.serial)
     }))
 
-  it('loses no review while certificates are exchanged, on kept and on new connections', () =>
+  it('loses no review on kept or new connections while its certificate is replaced', () =>
     withServer(async (server) => {
       let running = true
       const serials = new Set<string>()
@@ -190,10 +189,10 @@ describe('the server', () => {
       await clients
     }))
 
-  it('answers what is under way when it drains, and ends that connection', async () => {
+  it('answers the pending review when it drains, and ends that connection', async () => {
     const { promise: release, resolve: finish } = Promise.withResolvers<void>()
     const { promise: entered, resolve: enter } = Promise.withResolvers<void>()
-    const slow = async (body: string | Body) => {
+    const slow = async (body: string | SentBody) => {
       enter()
       await release
       return echo(body)
@@ -220,7 +219,7 @@ describe('the server', () => {
     await ended
   })
 
-  it('answers 503 over its socket, too, and the client is rid of its body', async () => {
+  it('answers 503 to a body over the budget, and the same connection can be used again', async () => {
     const limits = { bodyBytes: 1000, connections: 8, requestMs: 10_000 }
     const certificate = serving(await ca.leaf())
     const server = await webhookServer({ mutate: echo, validate: echo }, certificate, LOCAL, limits)
@@ -244,14 +243,14 @@ describe('the server', () => {
       slow.write('POST /mutate HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx')
       const started = Date.now()
       await once(slow.resume(), 'close')
-      assert.ok(Date.now() - started < 20_000, 'Node looks every 30 s unless told otherwise')
+      assert.ok(Date.now() - started < 20_000, 'Node checks every 30 s by default')
     } finally {
       slow.destroy()
       await server.drain()
     }
   })
 
-  it('fails to start in words when its port is taken', () =>
+  it('fails to start with an error when its port is in use', () =>
     withServer(async ({ port }, certificate) => {
       await assert.rejects(
         webhookServer({ mutate: echo, validate: echo }, serving(certificate), { ...LOCAL, port }),
@@ -274,13 +273,13 @@ describe('certificate files', () => {
   const write = (pair: Pair) =>
     Promise.all([writeFile(files.cert, pair.cert), writeFile(files.key, pair.key)])
 
-  it('are read with the end of the certificate’s life', async () => {
+  it('are read together with the expiry of the certificate', async () => {
     const notAfter = new Date(Math.floor(Date.now() / 1000) * 1000 + 60_000)
     await write(await ca.leaf({ notAfter }))
     assert.equal((await readCertificate(files.cert, files.key)).notAfter, notAfter.getTime())
   })
 
-  it('that do not belong together, or are none, are told in a sentence', async () => {
+  it('that do not belong together or are malformed are rejected with a sentence', async () => {
     const [one, other] = [await ca.leaf(), await ca.leaf()]
     await write({ cert: one.cert, key: other.key })
     await assert.rejects(readCertificate(files.cert, files.key), /are not a certificate and its key/)
@@ -291,7 +290,7 @@ describe('certificate files', () => {
     await assert.rejects(readCertificate(`${files.cert}.absent`, files.key), /ENOENT/)
   })
 
-  it('are reloaded when they change; a pair that cannot serve leaves the old one', async () => {
+  it('are reloaded when they change, but an unusable pair does not replace the old one', async () => {
     const { log, lines: warnings } = captureLog('warn')
     const [first, second] = [await ca.leaf(), await ca.leaf()]
     await write(first)

@@ -1,4 +1,4 @@
-/** Roles from service accounts at admission: which pods get them, what narrows them, and what other replicas make of it. */
+/** Roles of service accounts at admission: which pods get them, what narrows them, and what other replicas do with them. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { ACCOUNT_ROLE_KEY, KEYS } from '../../common/keys.ts'
@@ -6,8 +6,8 @@ import { KubeError } from '../../common/kube/client.ts'
 import { webhooks } from '../../injector/admission/webhook.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
 import { accountLookup } from '../../injector/kubernetes/account-lookup.ts'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import type { ServiceAccount } from '../../injector/pod/account.ts'
 import { NO_LIMITS } from '../../injector/warnings/namespace-limits.ts'
 import { silentLog } from '../support/log.ts'
@@ -63,7 +63,7 @@ const withEnv = (one: Pod, name: string, value: string): Pod => {
 }
 
 describe('the role of a service account', () => {
-  it('is taken by a pod that names none, and frozen in the sidecar with where it came from', () => {
+  it('is given to a pod that names none, and frozen in the sidecar together with its source', () => {
     const one = injected(PLAIN)
     assert.deepEqual(identityOf(one), ['service-account', ROLE])
     const { annotations } = one.metadata as { annotations: Record<string, string> }
@@ -71,23 +71,23 @@ describe('the role of a service account', () => {
     assert.deepEqual([status.role, status.roleFrom], [ROLE, 'service-account'])
     assert.equal(annotations[KEYS.role], undefined)
   })
-  it('is not taken while the setting is off, nor from another annotation', () => {
+  it('is not used while the setting is off, nor read from another annotation', () => {
     assert.equal(reasonOf(decided(PLAIN, {})), 'skip not-annotated')
     assert.equal(reasonOf(decided(PLAIN, { serviceAccountKey: 'example.com/role' })), 'skip not-annotated')
     assert.equal(reasonOf(decided(PLAIN, ON, account({}))), 'skip not-annotated')
   })
-  it('comes after the pod’s own annotation, and before the default role of its namespace', () => {
+  it('takes precedence over the default role of the namespace, but not over the pod’s own annotation', () => {
     assert.deepEqual(identityOf(injected(pod({}, { [KEYS.role]: OTHER }))), ['annotation', OTHER])
     assert.deepEqual(identityOf(injected(PLAIN, ON, account(), ALL)), ['service-account', ROLE])
     assert.deepEqual(identityOf(injected(PLAIN, ON, account({}), ALL)), ['default', undefined])
   })
-  it('is not forced on a pod that wants metadata only, or to be left alone', () => {
+  it('is not given to a pod that asks for metadata only, or that opted out', () => {
     const metadata = pod({}, { [KEYS.role]: undefined, [KEYS.inject]: 'metadata' })
     assert.deepEqual(identityOf(injected(metadata)), ['none', undefined])
     const left = pod({}, { [KEYS.role]: undefined, [KEYS.inject]: 'false' })
     assert.equal(reasonOf(decided(left)), 'skip opted-out')
   })
-  it('may be a name, as on pods', () => {
+  it('may be given by name, as on pods', () => {
     const policy = { ...settings().policy, base: 'arn:aws:iam::111111111111:role/' }
     const named = account({ [ACCOUNT_ROLE_KEY]: 'shop-orders' })
     assert.deepEqual(identityOf(injected(PLAIN, { ...ON, policy }, named)), [
@@ -95,7 +95,7 @@ describe('the role of a service account', () => {
       'shop-orders',
     ])
   })
-  it('is refused where the namespace does not allow it, or where it is no role', () => {
+  it('is refused where the namespace does not allow it, or where it is invalid', () => {
     const foreign = decided(
       PLAIN,
       ON,
@@ -111,19 +111,19 @@ describe('the role of a service account', () => {
       )
     }
   })
-  it('is none where the annotation is empty, as charts write it for no role', () => {
+  it('counts as missing where the annotation is empty, as charts write it', () => {
     const empty = account({ [ACCOUNT_ROLE_KEY]: '' })
     assert.equal(reasonOf(decided(PLAIN, ON, empty)), 'skip not-annotated')
     assert.deepEqual(identityOf(injected(PLAIN, ON, empty, ALL)), ['default', undefined])
   })
-  it('cannot be had on the host network, and the sentence names what can be changed', () => {
+  it('is refused on the host network, with a sentence that names what can be changed', () => {
     const decision = decided(pod({ hostNetwork: true }, { [KEYS.role]: undefined }))
     assert.equal(reasonOf(decision), 'deny host-network')
     assert.match(sentenceOf(decision), /"false" on the pod to opt out: its service account asks for a role/)
   })
 })
 
-describe('the list of a service account', () => {
+describe('the list of allowed roles of a service account', () => {
   const narrowed = (list: string) => account({ [KEYS.allowedRoles]: list, [ACCOUNT_ROLE_KEY]: ROLE })
   it('narrows what the namespace allows, wherever the role comes from', () => {
     for (const one of [PLAIN, pod()]) {
@@ -135,19 +135,19 @@ describe('the list of a service account', () => {
     const byDefault = decided(PLAIN, ON, account({ [KEYS.allowedRoles]: '[]' }), ALL)
     assert.equal(reasonOf(byDefault), 'skip role-not-allowed')
   })
-  it('does not widen it', () => {
+  it('does not widen what the namespace allows', () => {
     const admin = 'arn:aws:iam::111111111111:role/admin'
     const wide = account({ [KEYS.allowedRoles]: '["*","arn:*"]', [ACCOUNT_ROLE_KEY]: admin })
     assert.equal(reasonOf(decided(PLAIN, ON, wide)), 'deny role-not-allowed')
   })
-  it('allows nothing where it cannot be read, and is not looked at while the setting is off', () => {
+  it('allows nothing where it is malformed, and is ignored while the setting is off', () => {
     for (const list of ['shop-*', '{}', `["${'x'.repeat(17_000)}"]`])
       assert.equal(reasonOf(decided(pod(), ON, narrowed(list))), 'deny role-not-allowed')
     assert.equal(decided(pod(), {}, narrowed('[]')).kind, 'patch')
   })
 })
 
-describe('a pod that the EKS pod identity webhook has served', () => {
+describe('a pod with credentials from the EKS pod identity webhook', () => {
   const file = '/var/run/secrets/eks.amazonaws.com/serviceaccount/token'
   const env = [
     { name: 'AWS_ROLE_ARN', value: ROLE },
@@ -172,12 +172,12 @@ describe('a pod that the EKS pod identity webhook has served', () => {
       assert.equal(decideFinal(served(), where, settings(ON), account()).kind, 'allow')
     }
   })
-  it('is injected where it asks itself, or by another annotation than EKS reads', () => {
+  it('is injected where it names a role itself, or where EKS does not read our annotation', () => {
     assert.equal(decided(served({})).kind, 'patch')
     const key = 'example.com/role'
     assert.equal(decided(served(), { serviceAccountKey: key }, account({ [key]: ROLE })).kind, 'patch')
   })
-  it('keeps the sidecar that it has got before', () => {
+  it('keeps a sidecar that it already has', () => {
     const one = injected(PLAIN)
     const { spec } = served() as { spec: Dict }
     const both = { ...one, spec: { ...one.spec, containers: spec.containers } } as Pod
@@ -185,20 +185,20 @@ describe('a pod that the EKS pod identity webhook has served', () => {
     assert.equal(decided(both).reason, 'already-injected')
     assert.equal(decideFinal(withApiServerDefaults(both), namespace(), settings(ON), account()).kind, 'allow')
   })
-  it('is not known by its volume alone', () => {
+  it('is not recognized by the volume alone', () => {
     const { volumes } = (served() as { spec: Dict }).spec
     assert.equal(decided(pod({ volumes }, { [KEYS.role]: undefined })).kind, 'patch')
   })
 })
 
-describe('the final pod', () => {
+describe('the final pod with the role of its service account', () => {
   const final = (one: Dict, own = account(), by: Partial<InjectionSettings> = ON, where = namespace()) =>
     decideFinal(withApiServerDefaults(one), where, settings(by), own)
   const one = injected(PLAIN)
-  it('has the identity of its annotations and its service account', () => {
+  it('is admitted', () => {
     assert.equal(final(one).kind, 'allow')
   })
-  it('is refused with another role than the account names, or without the sidecar', () => {
+  it('is refused with another role or source, or without the sidecar', () => {
     for (const forged of [withEnv(one, 'POD2IAM_ROLE', OTHER), withEnv(one, 'POD2IAM_IDENTITY', 'default')])
       assert.match(
         sentenceOf(final(forged)),
@@ -206,11 +206,11 @@ describe('the final pod', () => {
       )
     assert.equal(reasonOf(final(PLAIN)), 'deny not-injected')
   })
-  it('is refused where the account has changed since, or names nothing any more', () => {
+  it('is refused where the account names another role since, or none any more', () => {
     assert.equal(reasonOf(final(one, account({ [ACCOUNT_ROLE_KEY]: OTHER }))), 'deny not-injected')
     assert.equal(reasonOf(final(one, account({}))), 'deny reserved-container')
   })
-  it('cannot claim a service account while the setting is off', () => {
+  it('is refused while the setting is off', () => {
     assert.equal(reasonOf(final(one, account(), {})), 'deny reserved-container')
     const annotated = withEnv(
       withEnv(injected(pod()), 'POD2IAM_IDENTITY', 'service-account'),
@@ -219,7 +219,7 @@ describe('the final pod', () => {
     )
     assert.equal(reasonOf(final(annotated, account(), {})), 'deny not-injected')
   })
-  it('copied to a pod with another account gets that one’s role', () => {
+  it('gets another role where its account names another one, as in a copied pod', () => {
     const own = account({ [ACCOUNT_ROLE_KEY]: OTHER })
     const patched = applyPatch(one, opsOf(decided(one, ON, own))) as Pod
     assert.deepEqual(identityOf(patched), ['service-account', OTHER])
@@ -230,11 +230,11 @@ describe('replicas of which only some have the setting on', () => {
   const peer = (object: Dict) =>
     readPeer({ ...object, metadata: { uid: 'a', ...(object.metadata as Dict) } }) ?? assert.fail()
   const flag = '--service-account-roles=true'
-  const on = settingsAmong(settings(ON), [peer(replicaPod('off'))])
-  const off = settingsAmong(settings(), [peer(replicaPod('on', [...IMAGES, flag]))])
+  const on = effectiveSettings(settings(ON), [peer(replicaPod('off'))])
+  const off = effectiveSettings(settings(), [peer(replicaPod('on', [...IMAGES, flag]))])
   const final = (one: Dict, by: InjectionSettings, where = namespace()) =>
     decideFinal(withApiServerDefaults(one), where, by, account())
-  it('accept what the other one did', () => {
+  it('accept what the others did', () => {
     for (const where of [namespace(), ALL])
       for (const [first, second] of [
         [on, off],
@@ -249,20 +249,20 @@ describe('replicas of which only some have the setting on', () => {
         for (const by of [first, second]) assert.equal(final(twice, by, where).kind, 'allow')
       }
   })
-  it('accept no forgery', () => {
+  it('accept no forged role', () => {
     for (const by of [on, off])
       assert.equal(final(withEnv(injected(PLAIN), 'POD2IAM_ROLE', OTHER), by).kind, 'deny')
     const role = account({ [ACCOUNT_ROLE_KEY]: 'arn:aws:iam::111111111111:role/admin' })
     assert.equal(reasonOf(decide(PLAIN, namespace(), on, role)), 'deny role-not-allowed')
   })
-  it('write no such roles while a release that does not know them serves', () => {
-    const among = settingsAmong(settings(ON), [peer(strictPod('old'))])
+  it('inject no such role while a release that does not know it serves', () => {
+    const among = effectiveSettings(settings(ON), [peer(strictPod('old'))])
     assert.equal(reasonOf(decide(PLAIN, namespace(), among, account())), 'skip not-annotated')
     assert.equal(final(injected(PLAIN), among).kind, 'allow')
   })
 })
 
-describe('the service account is read', () => {
+describe('the service account of a pod', () => {
   type Answer = {
     response: { allowed: boolean; status?: { code: number; message: string }; warnings?: string[] }
   }
@@ -304,7 +304,7 @@ describe('the service account is read', () => {
   }
   const own = pod({ serviceAccountName: 'orders' }, { [KEYS.role]: undefined })
 
-  it('of the pod’s own namespace and by its name, live, once for each review', async () => {
+  it('is read by its name in the namespace of the pod, once for each review', async () => {
     asked.length = 0
     const { mutate, validate } = hooks(found)
     for (const hook of [mutate, validate, mutate]) await review(hook, own)
@@ -312,7 +312,7 @@ describe('the service account is read', () => {
     const path = '/api/v1/namespaces/shop/serviceaccounts'
     assert.deepEqual(asked, [`${path}/orders`, `${path}/orders`, `${path}/orders`, `${path}/default`])
   })
-  it('not where it cannot matter', async () => {
+  it('is not read where it cannot matter', async () => {
     asked.length = 0
     await review(hooks(found, {}).mutate, own)
     await review(hooks(found, ON, namespace({ labels: {} })).mutate, own)
@@ -320,13 +320,13 @@ describe('the service account is read', () => {
       await review(hooks(found).mutate, pod({}, { [KEYS.inject]: inject }))
     assert.deepEqual(asked, [])
   })
-  it('and a name that would lead elsewhere is refused before', async () => {
+  it('is not read, but refused, where its name could lead to another path', async () => {
     asked.length = 0
     for (const name of ['../../kube-system/serviceaccounts/admin', 'a/b', 'A', 'x?y'])
       assert.equal((await review(hooks(found).mutate, pod({ serviceAccountName: name }))).status?.code, 503)
     assert.deepEqual(asked, [])
   })
-  it('and where that is forbidden, or there is none, the pod is refused with what is needed', async () => {
+  it('causes a refusal with a sentence where reading it is forbidden, or where it does not exist', async () => {
     const { status } = await review(hooks(forbidden).mutate, own)
     assert.equal(status?.code, 503)
     assert.match(
@@ -341,11 +341,11 @@ describe('the service account is read', () => {
     )
     assert.match(absent.status?.message ?? '', /check that it exists/)
   })
-  it('unless a replica without the setting serves, too: then the right may be gone already', async () => {
+  it('causes no such refusal while a replica without the setting serves, too, since the right may be gone already', async () => {
     const among = { ...ON, otherServiceAccountKeys: [undefined] }
     assert.equal((await review(hooks(forbidden, among).mutate, own)).allowed, true)
   })
-  it('and whoever applies an account or a template that will be refused is warned', async () => {
+  it('causes a warning at apply, as does a template, where the pods will be refused', async () => {
     const resource = { group: '', version: 'v1', resource: 'serviceaccounts' }
     const applied = (annotations: Dict, where = namespace()) =>
       review(hooks(found, ON, where).warn, { metadata: { name: 'orders', annotations } }, { resource })

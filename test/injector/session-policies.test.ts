@@ -4,8 +4,8 @@ import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import { validate } from '../../injector/admission/validate.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { podValues } from '../../injector/warnings/misspelt-values.ts'
 import {
@@ -42,22 +42,22 @@ const refusal = (decision: object) =>
 const final = (one: Dict, by: InjectionSettings = settings()) => refusal(decideFinal(one, namespace(), by))
 
 describe('session policies', () => {
-  it('are frozen in the sidecar’s env, with a source that no broker before them knows', () => {
+  it('are frozen in the sidecar’s env, with an identity source that no older broker knows', () => {
     const { POD2IAM_IDENTITY, POD2IAM_SESSION_POLICIES } = valuesOf(injected())
     assert.deepEqual([POD2IAM_IDENTITY, POD2IAM_SESSION_POLICIES], ['annotation-narrowed', POLICIES])
     const plain = valuesOf(injected(narrowed(null)))
     assert.deepEqual(
       [plain.POD2IAM_IDENTITY, plain.POD2IAM_SESSION_POLICIES],
       ['annotation', undefined],
-      'a pod without them is made as before',
+      'a pod without them is injected as before',
     )
   })
-  it('are left as they are when the webhook is called again, and admitted at the end', () => {
+  it('are unchanged when the webhook is called again, and admitted at the end', () => {
     const one = withApiServerDefaults(injected())
     assert.deepEqual(opsOf(decide(one, namespace(), settings())), [])
     assert.equal(final(one), 'not refused')
   })
-  it('are refused at apply where they are no list of policies of the role’s account', () => {
+  it('are refused where they are no valid list of policies in the role’s account', () => {
     for (const [text, sentence] of [
       [OWN, /^invalid-annotation: annotation iam\.amazonaws\.com\/session-policy-arns must be a JSON array/],
       ['[]', /^invalid-annotation: .*must name 1 to 10/],
@@ -70,7 +70,7 @@ describe('session policies', () => {
       assert.match(final(narrowed(text)), sentence)
     }
   })
-  it('are compared with the account of a role by name, where that is known', () => {
+  it('are compared with the account of a role by name, where the base ARN is known', () => {
     const other = narrowed('["arn:aws:iam::222222222222:policy/logs"]', { [KEYS.role]: 'shop-orders' })
     const by = (base: string | undefined) => settings({ policy: { ...settings().policy, base } })
     const where = { ...namespace(), annotations: { [KEYS.allowedRoles]: '["*"]' } }
@@ -78,7 +78,7 @@ describe('session policies', () => {
     assert.match(refusal(decide(other, where, by(base))), /neither in the account of role "arn:aws:iam::1/)
     assert.equal(decide(other, where, by(undefined)).kind, 'patch', 'the broker judges it')
   })
-  it('narrow a default role as well, and without credentials to narrow they are read all the same', () => {
+  it('narrow a default role as well, and must be valid even where there are no credentials to narrow', () => {
     const all = { name: 'shop', labels: { [KEYS.injection]: 'all' }, annotations: namespace().annotations }
     const asked = pod({}, { [KEY]: POLICIES }) as { metadata: { annotations: Record<string, string> } }
     delete asked.metadata.annotations[KEYS.role]
@@ -89,7 +89,7 @@ describe('session policies', () => {
       /^inv/,
     )
   })
-  it('are put right in a pod that was copied with others, and cannot be taken out of the env afterwards', () => {
+  it('are corrected in a pod that was copied with others, and cannot be removed from the env afterwards', () => {
     const copied = { ...injected(), metadata: injected(narrowed(`["${OWN}"]`)).metadata }
     assert.match(final(copied), /^not-injected: .*identity in the environment .* is not the one in its annot/)
     const right = injected(copied)
@@ -129,7 +129,7 @@ describe('session policies', () => {
       )
     }
   })
-  it('are warned of on a template, where they are wrong, misspelt or on a namespace', () => {
+  it('cause a warning on a template where they are invalid or misspelt, and on a namespace', () => {
     assert.match(podValues({ [KEY]: OWN }).join(), /session-policy-arns must be a JSON array/)
     assert.deepEqual(podValues({ [KEY]: POLICIES }), [])
     const keys = (key: string, place: 'pod' | 'namespace') =>
@@ -140,18 +140,18 @@ describe('session policies', () => {
   })
 })
 
-describe('a replica of 0.1.0', () => {
+describe('while a replica of 0.1.0 serves,', () => {
   const strict = readPeer({
     ...strictPod('old', IMAGES),
     metadata: { uid: 'a', ...(strictPod('old', IMAGES).metadata as Dict) },
   })
-  it('would leave the policies out: such pods wait until it is gone, and others are made', () => {
-    const among = settingsAmong(settings(), [strict ?? assert.fail()])
+  it('pods with session policies are refused, since it would leave the policies out, and other pods are injected', () => {
+    const among = effectiveSettings(settings(), [strict ?? assert.fail()])
     for (const refused of [refusal(decide(narrowed(), namespace(), among)), final(injected(), among)])
       assert.match(refused, /cannot be honoured while an injector of a release before it is still serving/)
     assert.equal(decide(narrowed(null), namespace(), among).kind, 'patch')
   })
-  it('made a pod without them, which this one refuses at the end', () => {
+  it('a pod that it injected without the session policies is refused at the end', () => {
     const theirs = injected(narrowed(null))
     const annotations = { ...theirs.metadata.annotations, [KEY]: POLICIES }
     const asking = { ...theirs, metadata: { ...theirs.metadata, annotations } }
@@ -159,7 +159,7 @@ describe('a replica of 0.1.0', () => {
   })
 })
 
-describe('by web identity', () => {
+describe('with web identity,', () => {
   const where = {
     ...namespace(),
     annotations: { ...namespace().annotations, [KEYS.credentialSource]: 'web-identity' },
@@ -173,7 +173,7 @@ describe('by web identity', () => {
     assert.equal(valuesOf(one).POD2IAM_SESSION_POLICIES, POLICIES)
     assert.equal(decideFinal(one, where, settings(BOTH)).kind, 'allow')
   })
-  it('a source identity that the operator demands is refused, as tags are', () => {
+  it('pods are refused where the operator demands a source identity', () => {
     const by = settings({ ...BOTH, sourceIdentity: '{namespace}.{service-account}' })
     assert.match(
       refusal(decide(pod(), where, by)),

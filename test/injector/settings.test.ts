@@ -14,8 +14,8 @@ function parsed(...argv: string[]) {
     : { errors: result.errors }
 }
 
-describe('settings of the injector', () => {
-  it('have the defaults of the design', () => {
+describe('the settings of the injector', () => {
+  it('have the documented defaults', () => {
     const { settings, errors } = parsed(...TLS)
     assert.deepEqual(errors, [])
     assert.ok(settings)
@@ -52,13 +52,13 @@ describe('settings of the injector', () => {
       /--default-role: the role contains white space/,
     ],
   ] as const)
-    it(`${argv.join(' ') || 'nothing'} is told in one sentence`, () => {
+    it(`are rejected with one sentence: ${argv.join(' ') || 'no argument'}`, () => {
       const { errors } = parsed(...argv)
       assert.equal(errors.length, 1, errors.join(' | '))
       assert.match(errors[0] ?? '', says)
     })
 
-  it('bounds of the operator lift what annotations may ask for', () => {
+  it('may include higher bounds of the sidecar’s resources', () => {
     const { settings } = parsed(
       ...TLS,
       '--sidecar-resources={"limits":{"memory":"512Mi"}}',
@@ -71,7 +71,7 @@ describe('settings of the injector', () => {
     })
   })
 
-  it('the base role ARN gets its trailing slash', () => {
+  it('add the trailing slash to the base role ARN', () => {
     const { settings } = parsed(...TLS, '--base-role-arn=arn:aws:iam::111111111111:role/path')
     assert.equal(settings && injectionSettings(settings).policy.base, 'arn:aws:iam::111111111111:role/path/')
   })

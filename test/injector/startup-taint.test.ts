@@ -1,4 +1,4 @@
-/** The startup taint: taken from nodes whose guard is ready, and from no other, against an API server. */
+/** The startup taint: it is removed from nodes whose guard is ready, and from no others, against an API server. */
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -19,10 +19,10 @@ const KEY = 'pod2iam.dev/guard-not-ready'
 const PLACE = { namespace: 'pod2iam-system', selector: 'app=pod2iam-node-guard' }
 const OURS = { key: KEY, effect: 'NoSchedule' }
 const OTHER = { key: 'node.cilium.io/agent-not-ready', effect: 'NoExecute', value: 'true' }
-/** By a node whose clock is far behind: what it says about times must not matter. */
+/** A condition of a node whose clock is far behind, since its times must not matter. */
 const ready = (status: string) => ({ type: 'Ready', status, lastTransitionTime: '2001-01-01T00:00:00Z' })
 
-describe('the patch', () => {
+describe('the patch of a tainted node', () => {
   const node = (...taints: Dict[]) => ({ metadata: { name: 'n' }, spec: { taints } })
   const after = (...taints: Dict[]) => {
     const ops = untaint(taintedNode(node(...taints)) ?? assert.fail('no node'), KEY)
@@ -33,13 +33,13 @@ describe('the patch', () => {
     return { left, tested }
   }
 
-  it('takes the taint away wherever it stands, and no other', () => {
+  it('removes only the startup taint, at any position', () => {
     assert.deepEqual(after(OTHER, OURS), { left: [OTHER], tested: [['/spec/taints/1', OURS]] })
     assert.deepEqual(after(OTHER), { left: [OTHER], tested: [] })
     assert.deepEqual(after(), { left: [], tested: [] })
   })
 
-  it('takes all effects of the key away', () => {
+  it('removes the taint with all effects', () => {
     const twice = { ...OURS, effect: 'NoExecute' }
     assert.deepEqual(after(OURS, OTHER, twice).left, [OTHER])
   })
@@ -55,10 +55,10 @@ describe('a node is guarded', () => {
     })
   for (const [what, pod, expected] of [
     ['by a ready guard, created in the same second', guard('True', '10'), true],
-    ['not by one that is not ready', guard('False', '20'), false],
-    ['not by the guard of a machine of the same name that lingers', guard('True', '09'), false],
+    ['not by a guard that is not ready', guard('False', '20'), false],
+    ['not by the remaining guard of an earlier machine with the same name', guard('True', '09'), false],
     [
-      'not by one that is being deleted',
+      'not by a guard that is being deleted',
       guard('True', '20', 'n', { deletionTimestamp: '2026-01-01T00:01:00Z' }),
       false,
     ],
@@ -68,7 +68,7 @@ describe('a node is guarded', () => {
       assert.equal(isGuarded(node, [pod]), expected)
     })
 
-  it('never by what is no pod, and nothing throws', () => {
+  it('never by an object that is no pod, without an exception', () => {
     for (const one of [undefined, null, 1, {}, { metadata: {} }, { metadata: { uid: 'u' }, spec: {} }])
       assert.equal(guardPod(one), undefined)
     for (const one of [undefined, null, 1, {}, { metadata: {} }]) assert.equal(taintedNode(one), undefined)
@@ -76,8 +76,8 @@ describe('a node is guarded', () => {
   })
 })
 
-describe('a patch under way', () => {
-  /** One tainted node, guarded; patches are answered when and as the test says. */
+describe('a pending patch', () => {
+  /** One tainted node with a ready guard; the test answers the patches. */
   async function world() {
     const node = {
       metadata: { name: 'n', creationTimestamp: '2026-01-01T00:00:00Z' },
@@ -124,7 +124,7 @@ describe('a patch under way', () => {
     return { taint, answers, lines, settled, sweep, stop: () => controller.abort() }
   }
 
-  it('is the only one for its node, and the last when it succeeds', async () => {
+  it('is the only one for its node, and the last one if it succeeds', async () => {
     const { taint, answers, lines, settled, sweep, stop } = await world()
     sweep()
     assert.equal(answers.length, 1)
@@ -143,11 +143,11 @@ describe('a patch under way', () => {
     [422, 'debug'],
     [404, 'debug'],
   ] as const)
-    it(`that is answered ${status} is told at ${level} and tried again`, async () => {
+    it(`that is answered with ${status} is logged at ${level} and tried again`, async () => {
       const { taint, answers, lines, settled, sweep, stop } = await world()
-      await settled(({ reject }) => reject(new KubeError(status, 'as told')))
-      const told = lines.find(({ msg }) => msg === 'startup taint not removed')
-      assert.deepEqual(told, { level, msg: 'startup taint not removed', node: 'n', error: 'as told' })
+      await settled(({ reject }) => reject(new KubeError(status, 'as arranged')))
+      const line = lines.find(({ msg }) => msg === 'startup taint not removed')
+      assert.deepEqual(line, { level, msg: 'startup taint not removed', node: 'n', error: 'as arranged' })
       assert.equal(taint.removed(), 0)
       sweep()
       assert.equal(answers.length, 1)
@@ -171,10 +171,10 @@ describe('the startup taint', () => {
     await grant()
     for (const _ of [1, 2]) {
       const { token } = await api.admin.createToken(PLACE.namespace, 'pod2iam-injector')
-      const { patient } = await apiServer(await api.kubeconfig(token))
-      kubes.push(patient)
+      const { background } = await apiServer(await api.kubeconfig(token))
+      kubes.push(background)
       replicas.push(
-        removeStartupTaint({ kube: patient, clock, log: silentLog, signal: stopping.signal }, KEY, PLACE),
+        removeStartupTaint({ kube: background, clock, log: silentLog, signal: stopping.signal }, KEY, PLACE),
       )
     }
   })
@@ -185,7 +185,7 @@ describe('the startup taint', () => {
     await rm(directory, { recursive: true, force: true })
   })
 
-  /** What the chart grants where the startup taint is switched on. */
+  /** Grants what the chart grants where the startup taint is enabled. */
   async function grant() {
     const meta = { name: 'pod2iam-injector' }
     const rbac = 'rbac.authorization.k8s.io'
@@ -228,7 +228,7 @@ describe('the startup taint', () => {
     return api.admin.patch('pods', name, PLACE.namespace, body, { subresource: 'status' })
   }
 
-  it('stays while the guard is not ready, goes when it is, and other taints stay', async () => {
+  it('stays while the guard is not ready and is removed when it is, without other taints', async () => {
     await node('node-1', [OTHER, OURS])
     await guard('guard-1', 'node-1')
     await report('guard-1', 'False')
@@ -238,12 +238,12 @@ describe('the startup taint', () => {
     await until(async () => (await taintsOf('node-1')).length === 1)
     assert.deepEqual(await taintsOf('node-1'), [OTHER])
     await until(() => replicas.every((one) => one.tainted() === 0))
-    // The watch can be faster than the patch's own answer.
+    // The watch can be faster than the answer to the patch.
     await until(() => removedByAll() > 0)
     assert.equal(removedByAll(), 1, 'by one replica only')
   })
 
-  it('is not taken away for a pod that is no guard, nor for another node’s guard', async () => {
+  it('is not removed for a pod that is no guard, nor for the guard of another node', async () => {
     await node('node-2', [OURS])
     await guard('impostor', 'node-2', { app: 'something-else' })
     await report('impostor', 'True')
@@ -256,13 +256,13 @@ describe('the startup taint', () => {
     await until(async () => (await taintsOf('node-2')).length === 0)
   })
 
-  it('goes although a controller changes the taints at the same time', async () => {
+  it('is removed even if a controller changes the taints at the same time', async () => {
     await node('node-3', [OURS])
     await guard('guard-3', 'node-3')
     await until(() => replicas.every((one) => one.tainted() === 1))
     const changing = (async () => {
       for (let round = 0; round < 30; round++) {
-        // Taints and version from one read: a writer that reads twice could put back what was just removed.
+        // Taints and version are from one read: a writer that reads twice could restore the taint that was just removed.
         const { metadata, spec } = (await api.admin.get('nodes', 'node-3')) as unknown as {
           metadata: { resourceVersion: string }
           spec: { taints?: Dict[] }
@@ -283,7 +283,7 @@ describe('the startup taint', () => {
     assert.equal(removedByAll(), 3, 'once for each node so far')
   })
 
-  it('is counted', async () => {
+  it('is counted in the metrics', async () => {
     await node('node-4', [OURS])
     const metrics = injectorMetrics()
     const [one] = replicas

@@ -62,7 +62,7 @@ test('with a full pipe on standard output the injector answers reviews, loses no
     assert.equal((await review(pod())).patchType, 'JSONPatch')
     const denied = pod({}, { [KEYS.role]: 'arn:aws:iam::111111111111:role/admin' })
     assert.equal((await review(denied)).allowed, false)
-    // What is left alone is told at info, and is no decision about anybody.
+    // A pod that is left alone is logged at info, and does not count as a decision.
     const alone = pod({}, { [KEYS.inject]: 'false' })
     for (let round = 0; round < 55; round++)
       await Promise.all(Array.from({ length: 30 }, () => review(alone)))

@@ -1,10 +1,10 @@
-/** Sidecars counted by release, with a few bytes for each. */
+/** The count of sidecars by release, with a few bytes for each. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { tally } from '../../injector/pod-watch/tally.ts'
 
-test('counts are as those of a map from uid to release, whatever comes and goes', () => {
+test('the tally counts like a map from uid to release, whatever is added and removed', () => {
   const uid = fc.integer({ min: 0, max: 400 }).map((number) => `00000000-0000-4000-8000-${number}`)
   const step = fc.record({
     uid,
@@ -31,7 +31,7 @@ test('counts are as those of a map from uid to release, whatever comes and goes'
   )
 })
 
-test('150,000 pods are each counted once, and none is left when all are gone', () => {
+test('150,000 pods are each counted once, and none remains when all are deleted', () => {
   const counted = tally()
   const uids = Array.from(
     { length: 150_000 },
@@ -43,10 +43,10 @@ test('150,000 pods are each counted once, and none is left when all are gone', (
   assert.deepEqual([counted.size(), counted.counts().size], [0, 0])
 })
 
-test('beyond its bound pods are left out, and taken in again when others have gone', () => {
+test('pods beyond the bound are left out, and counted when others have been deleted', () => {
   const counted = tally(2)
   for (const uid of ['a', 'b', 'c', 'd']) counted.set(uid, '0.1.0')
-  // News of those that were left out does not leave them out once more.
+  // Updates of pods that were left out do not count them as left out again.
   for (let turn = 0; turn < 5; turn++) counted.set('c', '0.1.0', false)
   assert.deepEqual([counted.size(), counted.leftOut()], [2, 2])
   counted.delete('d')
@@ -55,7 +55,7 @@ test('beyond its bound pods are left out, and taken in again when others have go
   assert.deepEqual([counted.size(), counted.leftOut(), counted.counts().get('0.1.0')], [2, 0, 2])
 })
 
-test('releases told apart are bounded, and one that nobody has any more makes room', () => {
+test('the number of distinct releases is bounded, and one that no pod has any more makes room', () => {
   const counted = tally()
   for (let index = 0; index < 25; index++) counted.set(`u${index}`, `0.0.${index}`)
   assert.deepEqual([counted.counts().size, counted.counts().get('other')], [21, 5])

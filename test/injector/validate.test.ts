@@ -63,7 +63,7 @@ function named(list: Dict[], name: string): Dict {
 }
 
 describe('a pod after all mutating webhooks', () => {
-  it('with everything in place is allowed, without patch and warnings', async () => {
+  it('that is complete is allowed without a patch and warnings', async () => {
     assert.deepEqual(await validated({ object: injected() }), {
       allowed: true,
       message: '',
@@ -105,13 +105,13 @@ describe('a pod after all mutating webhooks', () => {
       assert.match(message, /^pod2iam: the pod asks for an IAM role, but .* another webhook undid its work/)
     })
 
-  it('is refused as the mutating webhook would, when what makes it so came later', async () => {
+  it('is refused like by the mutating webhook, when the reason for it was added later', async () => {
     const { allowed, message } = await validated({ object: changed(({ spec }) => (spec.hostNetwork = true)) })
     assert.equal(allowed, false)
     assert.match(message, /host network/)
   })
 
-  it('is not refused for a label or a status that somebody changed, a late container without endpoint or another release', async () => {
+  it('is not refused for a changed label or status, a later container without the endpoint, or another release', async () => {
     const start = injected({ [KEYS.redirect]: 'env' }, settings({ start: 'two-stage' }))
     const object = changed(({ metadata, spec }) => {
       metadata.labels = {}
@@ -123,11 +123,11 @@ describe('a pod after all mutating webhooks', () => {
     assert.equal((await validated({ object })).allowed, true)
   })
 
-  it('that is not concerned is allowed', async () => {
+  it('that does not ask is allowed', async () => {
     assert.equal((await validated({ object: pod({}, { [KEYS.role]: undefined }) })).reason, 'not-annotated')
   })
 
-  it('is refused when it opted out and carries a sidecar', async () => {
+  it('is refused when it opted out but has a sidecar', async () => {
     const object = injected()
     ;(object.metadata as { annotations: Dict }).annotations[KEYS.inject] = 'false'
     const { allowed, reason } = await validated({ object })
@@ -155,7 +155,7 @@ describe('a living pod', () => {
     [KEYS.inject, 'metadata'],
   ] as const)
     for (const subResource of [undefined, 'status'])
-      it(`keeps ${key}, also on ${subResource ?? 'the pod itself'}`, async () => {
+      it(`keeps ${key} in an update of ${subResource ?? 'the pod itself'}`, async () => {
         const before = injected()
         const after = changed(({ metadata }) => ((metadata.annotations as Dict)[key] = value), before)
         const { allowed, message } = await update(after, before, subResource)
@@ -164,16 +164,16 @@ describe('a living pod', () => {
         assert.doesNotMatch(message, new RegExp(value))
       })
 
-  it('keeps its role when somebody takes the annotation away', async () => {
+  it('keeps its role when somebody removes the annotation', async () => {
     const before = injected()
     const after = changed(({ metadata }) => delete (metadata.annotations as Dict)[KEYS.role], before)
     assert.equal((await update(after, before)).allowed, false)
   })
 
   for (const [what, before, after] of [
-    ['opted out stays so', { [KEYS.inject]: 'false' }, {}],
-    ['took part cannot opt out', {}, { [KEYS.inject]: 'false' }],
-    ['opted out gets no metadata only', { [KEYS.inject]: 'false' }, { [KEYS.inject]: 'metadata' }],
+    ['opted out cannot opt in', { [KEYS.inject]: 'false' }, {}],
+    ['was injected cannot opt out', {}, { [KEYS.inject]: 'false' }],
+    ['opted out cannot ask for metadata only', { [KEYS.inject]: 'false' }, { [KEYS.inject]: 'metadata' }],
   ] as const)
     it(`that ${what}`, async () => {
       const { allowed, message } = await update(pod({}, after), pod({}, before))
@@ -192,7 +192,7 @@ describe('a living pod', () => {
     assert.equal((await update(pretending, before)).allowed, false)
   })
 
-  it('is resized in place without a word, where a rule shows that to the injector, and keeps its identity', async () => {
+  it('is resized in place without a warning, and keeps its identity, where a rule calls the injector for that', async () => {
     const before = injected()
     const resize = (change: Parameters<typeof changed>[0]) =>
       validated({
@@ -213,7 +213,7 @@ describe('a living pod', () => {
     { subResource: 'binding' },
     { resource: { group: '', version: 'v1', resource: 'bindings' } },
   ])
-    it(`gets no identity through a binding, whose annotations are copied onto it: ${JSON.stringify(way)}`, async () => {
+    it(`gets no identity through a binding, whose annotations are copied to it: ${JSON.stringify(way)}`, async () => {
       const binding = (annotations: Dict, metadata: Dict = {}) =>
         validated({
           operation: 'CREATE',
@@ -228,7 +228,7 @@ describe('a living pod', () => {
     })
 })
 
-it('an object that nobody asked to validate is allowed', async () => {
+it('an object of another resource is allowed', async () => {
   const { allowed, reason } = await validated({
     resource: { group: '', version: 'v1', resource: 'configmaps' },
     object: {},

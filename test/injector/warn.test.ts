@@ -1,4 +1,4 @@
-/** The webhook behind `/warn`: what it says of pods, workloads and namespaces, and that it refuses nothing. */
+/** The webhook behind `/warn`: its warnings about pods, workloads and namespaces, and that it refuses nothing. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -50,7 +50,7 @@ describe('a workload', () => {
   const apply = (object: Dict, where = namespace(), resource = RESOURCE.deployments) =>
     warned({ resource, object }, async () => where)
 
-  it('whose pods will get a role is applied without words', async () => {
+  it('whose pods will get a role is applied without a warning', async () => {
     const { allowed, warnings } = await apply(deployment(pod()))
     assert.deepEqual([allowed, warnings], [true, []])
   })
@@ -69,7 +69,7 @@ describe('a workload', () => {
     assert.match(warnings[0] ?? '', /is not opted in.*kubectl label namespace shop/)
   })
 
-  it('may be a CronJob, whose template is deeper', async () => {
+  it('can be a CronJob, whose template is nested deeper', async () => {
     const cronJob = {
       kind: 'CronJob',
       spec: { jobTemplate: { spec: { template: pod({}, { [KEYS.role]: '' }) } } },
@@ -78,7 +78,7 @@ describe('a workload', () => {
     assert.match(warnings[0] ?? '', /the role is empty/)
   })
 
-  it('is never refused, whatever it holds and however the look-up ends', async () => {
+  it('is never refused, whatever it contains and however the look-up ends', async () => {
     for (const object of [{}, { spec: null }, { spec: { template: 1 } }, deployment({})])
       assert.equal((await apply(object)).allowed, true)
     const failing = await warned({ resource: RESOURCE.deployments, object: deployment(pod()) }, async () =>
@@ -87,7 +87,7 @@ describe('a workload', () => {
     assert.deepEqual([failing.allowed, failing.warnings], [true, []])
   })
 
-  it('whose template has a misspelt key or value is told so, also without a role', async () => {
+  it('whose template has a misspelt key or value is applied with a warning, even without a role', async () => {
     const template = unasked({ [TYPO]: 'x', [KEYS.redirect]: 'nfs' })
     const { warnings } = await warned({ resource: RESOURCE.deployments, object: deployment(template) }, never)
     assert.deepEqual(warnings, [
@@ -96,13 +96,13 @@ describe('a workload', () => {
     ])
   })
 
-  it('whose pods would be refused for a value is told of it once', async () => {
+  it('whose pods would be refused for a value is applied with only one warning about it', async () => {
     const { warnings } = await apply(deployment(pod({}, { [KEYS.redirect]: 'nfs' })))
     assert.equal(warnings.length, 1)
     assert.match(warnings[0] ?? '', /will be refused: annotation pod2iam\.dev\/redirect must be/)
   })
 
-  it('whose annotation stands above its template is told where it belongs', async () => {
+  it('with an annotation outside its template is applied with a warning about where it belongs', async () => {
     const object = {
       ...deployment(unasked()),
       metadata: { name: 'x', annotations: { [KEYS.role]: 'reader' } },
@@ -116,7 +116,7 @@ describe('a pod of no controller', () => {
   const apply = (object: Dict, where?: Namespace) =>
     warned({ object }, where === undefined ? never : async () => where)
 
-  it('that asks in a namespace that is not opted in gets the warning that a Deployment gets', async () => {
+  it('that asks in a namespace that is not opted in is created with the same warning as a Deployment', async () => {
     const { allowed, warnings } = await apply(pod(), OUTSIDE)
     assert.equal(allowed, true)
     assert.equal(warnings.length, 1)
@@ -126,11 +126,11 @@ describe('a pod of no controller', () => {
     )
   })
 
-  it('that asks where it is opted in is left to the other webhooks', async () => {
+  it('that asks in an opted-in namespace is left to the other webhooks', async () => {
     assert.deepEqual((await apply(pod({ hostNetwork: true }), namespace())).warnings, [])
   })
 
-  it('is told of what is misspelt in every namespace, without a look at it', async () => {
+  it('with a misspelt key or value is created with a warning in every namespace', async () => {
     const { warnings } = await apply(unasked({ [TYPO]: 'x' }, { [KEYS.injection]: 'enabled' }))
     assert.match(
       warnings.join('\n'),
@@ -142,12 +142,12 @@ describe('a pod of no controller', () => {
     )
   })
 
-  it('as the injector leaves it, copied from a running pod, is told nothing', async () => {
+  it('that was copied from an injected pod is created without a warning', async () => {
     const copied = pod({}, { [KEYS.status]: '{}' }, { [KEYS.injected]: 'true' })
     assert.deepEqual((await apply(copied, namespace())).warnings, [])
   })
 
-  it('is admitted without a warning where the namespace cannot be read, or where it is too large to be looked at', async () => {
+  it('is created without a warning where the namespace cannot be read, or where the pod has too many annotations', async () => {
     const failing = async () => Promise.reject(new Error('x'))
     assert.deepEqual(await warned({ object: pod() }, failing), { allowed: true, warnings: [] })
     const many = Object.fromEntries(
@@ -157,7 +157,7 @@ describe('a pod of no controller', () => {
     assert.deepEqual([allowed, warnings], [true, []])
   })
 
-  it('of any shape is admitted, and nothing goes wrong', async () => {
+  it('is created without an error, whatever its shape', async () => {
     const before = errors.length
     for (const object of [
       {},
@@ -184,7 +184,7 @@ describe('a namespace', () => {
       limits,
     )
 
-  it('with a label of another value and a misspelt annotation is applied with a warning for each', async () => {
+  it('with misspelt labels and annotations is applied with a warning about each', async () => {
     const { allowed, warnings } = await apply(
       { [KEYS.injection]: 'enable' },
       { 'iam.amazonaws.com/allowed-role': '["x"]', [KEYS.allowedRoles]: 'x' },
@@ -197,7 +197,7 @@ describe('a namespace', () => {
     ])
   })
 
-  it('with bounds is told of what its own pods break: without a gate, where they are reached by env', async () => {
+  it('with a LimitRange is opted in with a warning about its pods, but not about a gate that they do not have in mode env', async () => {
     const range = { spec: { limits: [{ type: 'Container', max: { memory: '50Mi' } }] } }
     const limits = async () => ({ ...NO_LIMITS, limitRanges: [range] })
     const labels = { [KEYS.injection]: 'enabled' }
@@ -207,13 +207,13 @@ describe('a namespace', () => {
     assert.deepEqual((await apply(strict, {}, limits)).warnings, [])
   })
 
-  it('that is in order is told nothing', async () => {
+  it('that is valid is applied without a warning', async () => {
     const { warnings } = await apply({ [KEYS.injection]: 'enabled' }, { [KEYS.allowedRoles]: '["reader"]' })
     assert.deepEqual(warnings, [])
   })
 })
 
-it('when the webhook itself fails, whoever applies something is not stopped', async () => {
+it('an object is applied even when the webhook itself fails', async () => {
   const broken = {
     ...settings(),
     get policy(): never {

@@ -1,4 +1,4 @@
-/** How little the watch takes from the API server, and that it finds no less for that. */
+/** How little the watch reads from the API server, and that it misses nothing because of that. */
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -21,7 +21,7 @@ type Request = {
 }
 
 const injectedPod = (): Dict => applyPatch(pod(), opsOf(decide(pod(), namespace(), settings())))
-/** A sidecar, and no label that says so. */
+/** An injected pod without the label. */
 const strippedPod = (): Dict => {
   const injected = injectedPod()
   return { ...injected, metadata: { annotations: (injected.metadata as Dict).annotations } }
@@ -40,7 +40,7 @@ describe('the watch', () => {
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'p2i-'))
     api = await ApiServer.start({ directory, controllers: false })
-    kube = (await apiServer(await api.kubeconfig())).patient
+    kube = (await apiServer(await api.kubeconfig())).background
   })
   afterEach(async () => {
     stopping.abort()
@@ -61,7 +61,7 @@ describe('the watch', () => {
 
   const label = (name: string, mode: string | null) =>
     api.admin.patch('namespaces', name, undefined, { metadata: { labels: { [KEYS.injection]: mode } } })
-  /** Namespaces with these names, opted in. */
+  /** Opts these namespaces in, and creates the missing ones. */
   const optIn = async (...names: string[]) => {
     for (const name of names) {
       if ((await api.admin.find('namespaces', name)) === undefined)
@@ -100,7 +100,7 @@ describe('the watch', () => {
     until(() => watch.counts().findings.InjectionMissing === count)
   const ENDED = { phase: 'Running', initContainerStatuses: [] }
 
-  it('lists pods that have started, and watches those that nobody injected, by their metadata alone', async () => {
+  it('reads only the metadata of pods that have started and of pods without a sidecar', async () => {
     await optIn('few')
     await create('few', 'runs', injectedPod(), ENDED)
     await create('few', 'starts', injectedPod())
@@ -129,7 +129,7 @@ describe('the watch', () => {
     await counted(undefined)
   })
 
-  it('tells of a gate that runs again, in a pod that the kubelet calls Running all the while', async () => {
+  it('reports a gate that runs again in a pod whose phase stays Running', async () => {
     await optIn('few')
     await create('few', 'rebooted', injectedPod(), ENDED)
     const watch = start()
@@ -144,7 +144,7 @@ describe('the watch', () => {
   })
 
   for (const others of [0, 5])
-    it(`finds pods of namespaces opted in before, now and later, beside ${others} others`, async () => {
+    it(`finds the pods of namespaces that are opted in at its start or later, beside ${others} other namespaces`, async () => {
       for (const where of ['first', 'second']) await create(where, 'early', pod(), ENDED)
       await optIn('first', ...Array.from({ length: others }, (_, index) => `more-${index}`))
       const watch = start()
@@ -165,7 +165,7 @@ describe('the watch', () => {
       await missing(watch, 0)
     })
 
-  it('goes from few namespaces to all and back, and loses nothing', async () => {
+  it('changes from a few namespaces to all of them and back, and loses nothing', async () => {
     for (const name of ['n1', 'n2', 'n3', 'n4', 'n5']) await create(name, 'early', pod(), ENDED)
     await optIn('n1', 'n2')
     const watch = start()
@@ -178,9 +178,9 @@ describe('the watch', () => {
     await missing(watch, 3)
   })
 
-  it('believes what is in a pod, whatever its metadata say', async () => {
+  it('trusts the spec and status of a pod, whatever its metadata claims', async () => {
     await optIn('few')
-    // Taken away by hand: the sidecar is there all the same, and its gate waits.
+    // Somebody removed the label by hand: the pod still has its sidecar, and its gate waits.
     const gate = { name: 'pod2iam-gate', state: { running: { startedAt: '2026-01-01T00:00:00Z' } } }
     await create('few', 'stripped', strippedPod(), {
       phase: 'Pending',
@@ -198,7 +198,7 @@ describe('the watch', () => {
       'GateWaiting few/stripped',
       'InjectionMissing few/boasts',
     ])
-    // News of a pod do not make what is known of it unknown.
+    // An update of a pod does not discard what is known about it.
     await api.admin.patch('pods', 'on-host', 'few', { metadata: { labels: { x: '1' } } })
     await api.admin.patch('pods', 'stripped', 'few', { status: ENDED }, { subresource: 'status' })
     await until(() => watch.counts().findings.GateWaiting === 0)
@@ -206,7 +206,7 @@ describe('the watch', () => {
     assert.equal([...new Set(reports)].length, 2)
   })
 
-  it('reads many pods of a namespace in one list, and few by their names', async () => {
+  it('reads many pods of a namespace with one list, and a few pods by their names', async () => {
     await optIn('few', 'many')
     for (let index = 0; index < 12; index++) await create('many', `p${index}`, pod())
     await create('few', 'alone', pod())
@@ -221,7 +221,7 @@ describe('the watch', () => {
     assert.ok(whole.length - named.length <= 2, JSON.stringify(whole))
   })
 
-  it('says once that there are more pods than it has room for, counts them, and goes on with the others', async () => {
+  it('warns once about more pods than it has room for, counts them, and goes on with the others', async () => {
     await optIn('few')
     for (const name of ['a', 'b', 'c', 'd']) await create('few', name, injectedPod(), ENDED)
     for (const name of ['x', 'y', 'z']) await create('few', name, pod())

@@ -1,4 +1,4 @@
-/** The watch over opted-in pods: what it finds, and how it tells it, against an API server. */
+/** The watch over opted-in pods: what it finds, and how it reports it, against an API server. */
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { createServer } from 'node:http'
@@ -12,12 +12,12 @@ import type { EventOutcome } from '../../common/kube/events.ts'
 import { reflect } from '../../common/kube/reflector.ts'
 import { apiServer } from '../../injector/kubernetes/access.ts'
 import { injectorMetrics } from '../../injector/metrics.ts'
-import { gateCode } from '../../injector/pod-watch/gate-code.ts'
 import { finding, watchedPod } from '../../injector/pod-watch/pod.ts'
 import { podEvents } from '../../injector/pod-watch/pod-events.ts'
 import { watchPods } from '../../injector/pod-watch/pod-watch.ts'
 import { watchedPods } from '../../injector/pod-watch/pods.ts'
-import { inTurns } from '../../injector/pod-watch/turns.ts'
+import { readyzCode } from '../../injector/pod-watch/readyz-code.ts'
+import { roundRobin } from '../../injector/pod-watch/round-robin.ts'
 import { ApiServer, type KubeObject } from '../sandbox/kube/client/client.ts'
 import { fakeClock, fastClock } from '../support/fake-clock.ts'
 import { freePort } from '../support/free-port.ts'
@@ -26,7 +26,7 @@ import { silentLog } from '../support/log.ts'
 import { until } from '../support/until.ts'
 import { applyPatch, type Dict, decide, namespace, opsOf, pod, ROLE, settings } from './fixtures.ts'
 
-/** Between two looks at all pods. */
+/** The time between two sweeps over all pods. */
 const SWEEP_MS = 5000
 
 function injectedPod(): Dict {
@@ -44,7 +44,7 @@ const ENDED = {
   initContainerStatuses: [{ name: 'pod2iam-gate', state: { terminated: { exitCode: 0 } } }],
 }
 
-describe('what is found of a pod', () => {
+describe('the finding about a pod', () => {
   const NOW = Date.UTC(2026, 0, 1)
   const stored = (object: Dict, status: Dict = {}, metadata: Dict = {}) => ({
     ...object,
@@ -59,7 +59,7 @@ describe('what is found of a pod', () => {
       'InjectionMissing',
     ],
     [
-      'has a look-alike that is no native sidecar',
+      'has a container of the sidecar’s name that is no native sidecar',
       stored(pod({ initContainers: [{ name: 'pod2iam-sidecar' }] })),
       'InjectionMissing',
     ],
@@ -78,13 +78,13 @@ describe('what is found of a pod', () => {
     ],
   ]
   for (const [what, object, expected] of rows)
-    it(`${expected ?? 'nothing'}, where it ${what}`, () => {
+    it(`is ${expected ?? 'none'} where it ${what}`, () => {
       const watched = watchedPod(object, KEYS.role) ?? assert.fail('no pod')
       assert.equal(finding(watched, 'enabled', NOW), expected)
       assert.equal(finding(watched, undefined, NOW), undefined, 'in a namespace that is not opted in')
     })
 
-  it('nothing of what is no pod, and it does not throw', () => {
+  it('is none for an object that is no pod, without an exception', () => {
     for (const object of [undefined, null, 1, [], {}, { metadata: [] }, { metadata: { name: 1, uid: 'u' } }])
       assert.equal(watchedPod(object, KEYS.role), undefined)
     for (const status of [
@@ -95,7 +95,7 @@ describe('what is found of a pod', () => {
       assert.equal(watchedPod({ ...stored(pod()), status }, KEYS.role)?.gateSince, undefined)
   })
 
-  describe('of a pod that starts in one stage', () => {
+  describe('that starts in one stage', () => {
     const at = (secondsAgo: number) => new Date(NOW - secondsAgo * 1000).toISOString()
     const alone = (spec: Dict = {}) => {
       const given = pod(spec, { [KEYS.redirect]: 'env' })
@@ -112,7 +112,7 @@ describe('what is found of a pod', () => {
     const waiting = { waiting: { reason: 'PodInitializing' } }
     const sidecar = (state: Dict = waiting, more: Dict = {}) =>
       init('pod2iam-sidecar', state, { started: false, ...more })
-    /** As a kubelet leaves it while the hook runs for the first time: what it wrote before it created the container. */
+    /** The status while the hook runs for the first time: the kubelet wrote it before it created the container. */
     const unseen = (secondsAgo: number, inits: Dict[] = [sidecar()]) => ({
       phase: 'Pending',
       conditions: [
@@ -123,14 +123,14 @@ describe('what is found of a pod', () => {
     })
     const ago = (seconds: number) => NOW - seconds * 1000
 
-    it('nothing before the kubelet has taken it, once it has started, and where it is leaving', () => {
+    it('is none before the kubelet has accepted it, once it has started, and while it is being deleted', () => {
       assert.equal(since({}), undefined)
       assert.equal(since({ conditions: [condition('PodScheduled', 'True', 99)] }), undefined)
       assert.equal(since(unseen(99, [sidecar({ running: {} }, { started: true })])), undefined)
       assert.equal(since(unseen(99), alone(), { deletionTimestamp: at(1) }), undefined)
     })
 
-    it('that it waits, after a minute in which the kubelet may mount and pull, since nothing tells the one from the other', () => {
+    it('counts the wait from a minute after the kubelet accepted it, since mounts and image pulls look the same', () => {
       assert.equal(since(unseen(99)), ago(39))
       const watched = watchedPod(stored(alone(), unseen(91)), KEYS.role) ?? assert.fail()
       assert.equal(finding(watched, 'enabled', NOW), 'GateWaiting')
@@ -138,7 +138,7 @@ describe('what is found of a pod', () => {
       assert.equal(watched.startsAlone, true)
     })
 
-    it('since when its sidecar has run, where that is known: where it was restarted, or the kubelet was', () => {
+    it('counts the wait from the start of its sidecar where that is known, after a restart of the sidecar or the kubelet', () => {
       const seen = (state: Dict, more: Dict = {}) => ({
         ...unseen(99, [sidecar(state, more)]),
         podIP: '10.0.0.7',
@@ -153,7 +153,7 @@ describe('what is found of a pod', () => {
       assert.equal(since(seen({ running: { startedAt: at(40) } })), ago(40))
     })
 
-    it('not while an init container in front of it runs, and then from its end on', () => {
+    it('counts the wait from the end of the init containers in front of its sidecar', () => {
       const behind = alone({ initContainers: [{ name: 'istio-init' }, { name: 'istio-proxy' }] })
       const done = { terminated: { exitCode: 0, finishedAt: at(80) } }
       const proxy = (started: boolean) => init('istio-proxy', { running: { startedAt: at(70) } }, { started })
@@ -164,7 +164,7 @@ describe('what is found of a pod', () => {
       assert.equal(of(init('istio-init', done), proxy(true), sidecar()), ago(10))
     })
 
-    it('nothing beside a running app, whose sidecar alone is restarted', () => {
+    it('is none beside a running app if only its sidecar is restarted', () => {
       const status = {
         ...unseen(99, [sidecar({ waiting: { reason: 'CrashLoopBackOff' } })]),
         conditions: [
@@ -176,7 +176,7 @@ describe('what is found of a pod', () => {
       assert.equal(since(status), undefined)
     })
 
-    it('that it waits again, after its node has rebooted', () => {
+    it('counts the wait again after its node has rebooted', () => {
       const old = { terminated: { exitCode: 255, startedAt: at(900), finishedAt: at(120) } }
       const status = {
         phase: 'Running',
@@ -190,7 +190,7 @@ describe('what is found of a pod', () => {
       assert.equal(since(status), ago(40))
     })
 
-    it('nothing of what is no status, and it does not throw', () => {
+    it('does not throw for a malformed status', () => {
       for (const status of [
         { conditions: [null, 1], initContainerStatuses: [null], containerStatuses: 'x' },
         { conditions: [{ type: 'Initialized', status: 'False', lastTransitionTime: 'never' }] },
@@ -207,10 +207,10 @@ describe('what is found of a pod', () => {
     ['{"version":7}', 'unknown'],
     ['[', 'unknown'],
   ] as const)
-    it(`version ${version} where the status says ${status}`, () =>
+    it(`includes version ${version} where the status annotation is ${status}`, () =>
       assert.equal(watchedPod(stored(pod({}, { [KEYS.status]: status })), KEYS.role)?.version, version))
 
-  it('memory holds relevant pods only, no more than its bound, and forgets those that stop asking', () => {
+  it('is kept only for relevant pods, up to a bound, and dropped for those that stop asking', () => {
     const gone: string[] = []
     const pods = watchedPods(KEYS.role, (uid) => gone.push(uid), 2)
     const watched = (uid: string, object: Dict) =>
@@ -226,7 +226,7 @@ describe('what is found of a pod', () => {
 })
 
 describe('the first list of a large cluster', () => {
-  it('is asked for in large pages, and holds no more than what is kept of it', async () => {
+  it('is requested in large pages, and keeps only as many pods as the bound', async () => {
     const limits: number[] = []
     const kept: number[] = []
     const asking = (index: number) => ({
@@ -263,7 +263,7 @@ describe('the first list of a large cluster', () => {
     assert.deepEqual([kept, pods.leftOut(), [...pods.all()].length], [[300], 200, 300])
     limits.length = 0
     watchPods(by, KEYS.role, { report() {} }, async () => '')
-    // Two pages of the pods that start, and two of those that have started.
+    // Two pages for the pods that start, and two for those that have started.
     await until(() => limits.length === 4)
     controller.abort()
     assert.deepEqual(limits, [500, 500, 500, 500])
@@ -288,7 +288,7 @@ describe('Events on pods', () => {
     return { events, bodies, outcomes, pass: clock.advanceSync }
   }
 
-  it('are said once, and again only when the API server has forgotten them', async () => {
+  it('are sent once, and again only when the API server has deleted them', async () => {
     const { events, bodies, pass } = world()
     for (let minute = 0; minute < 60; minute++, pass(60_000)) events.report(POD, 'GateWaiting', 'x')
     assert.equal(bodies.length, 1)
@@ -297,7 +297,7 @@ describe('Events on pods', () => {
     assert.equal(bodies.length, 2)
   })
 
-  it('have one name whichever replica writes them; the second is told that it is there', async () => {
+  it('have the same name from every replica, so that the second one finds that the Event exists', async () => {
     const first = world()
     const second = world(() => Promise.reject(new KubeError(409, 'exists')))
     first.events.report(POD, 'GateWaiting', 'x')
@@ -307,7 +307,7 @@ describe('Events on pods', () => {
     assert.deepEqual([first.outcomes, second.outcomes], [['sent'], ['there-already']])
   })
 
-  it('that could not be written are tried again', async () => {
+  it('that could not be written are sent again', async () => {
     const { events, bodies, outcomes } = world(() => Promise.reject(new KubeError(503, 'away')))
     events.report(POD, 'GateWaiting', 'x')
     await until(() => outcomes.length > 0)
@@ -315,7 +315,7 @@ describe('Events on pods', () => {
     assert.equal(bodies.length, 2)
   })
 
-  it('are few, whatever pods do', () => {
+  it('are limited for each namespace and for all, whatever pods do', () => {
     const { events, bodies, outcomes } = world()
     const pods = (namespace: string) =>
       Array.from({ length: 500 }, (_, index) => ({ ...POD, namespace, uid: `${namespace}-${index}` }))
@@ -327,29 +327,29 @@ describe('Events on pods', () => {
     assert.equal(outcomes.filter((outcome) => outcome === 'limited').length, 1975)
   })
 
-  it('have a note as short as Kubernetes demands', () => {
+  it('have a note no longer than Kubernetes allows', () => {
     const { events, bodies } = world()
     events.report(POD, 'GateWaiting', 'x'.repeat(5000))
     assert.equal(String(bodies[0]?.note).length, 1024)
   })
 })
 
-describe('turns', () => {
+describe('the turns of waiting pods', () => {
   const of = (namespace: string, count: number) =>
     Array.from({ length: count }, (_, index) => ({ namespace, id: `${namespace}${index}` }))
   const ids = (all: readonly { id: string }[]) => all.map(({ id }) => id).join(' ')
 
-  it('go round the namespaces, and keep the order within each', () => {
+  it('alternate between the namespaces, and keep the order within each', () => {
     const all = [...of('a', 3), ...of('b', 1), ...of('c', 2)]
-    assert.equal(ids(inTurns(all, new Map())), 'a0 b0 c0 a1 c1 a2')
+    assert.equal(ids(roundRobin(all, new Map())), 'a0 b0 c0 a1 c1 a2')
   })
 
-  it('begin with who has waited longest', () => {
+  it('begin with the namespace that has waited longest', () => {
     const last = new Map([
       ['a', 2],
       ['b', 1],
     ])
-    assert.equal(ids(inTurns([...of('a', 1), ...of('b', 1), ...of('c', 1)], last)), 'c0 b0 a0')
+    assert.equal(ids(roundRobin([...of('a', 1), ...of('b', 1), ...of('c', 1)], last)), 'c0 b0 a0')
   })
 })
 
@@ -357,7 +357,7 @@ describe('the code of a sidecar that is not ready', () => {
   const answered = async (body: string) => {
     const server = createServer((_request, response) => response.writeHead(503).end(body))
     const port = await listening(server)
-    return gateCode('127.0.0.1', port, 60_000).finally(() => server.close())
+    return readyzCode('127.0.0.1', port, 60_000).finally(() => server.close())
   }
   for (const [body, code] of [
     ['{"ready":false,"code":"role-not-allowed"}', 'role-not-allowed'],
@@ -370,10 +370,10 @@ describe('the code of a sidecar that is not ready', () => {
     it(`is ${code} where it answers ${body.slice(0, 50)}`, async () =>
       assert.equal(await answered(body), code))
 
-  it('is sidecar-unreachable where nobody answers, and what is no address is not dialled', async () => {
-    assert.equal(await gateCode('127.0.0.1', await freePort()), 'sidecar-unreachable')
+  it('is sidecar-unreachable where nothing answers, or where the address is none', async () => {
+    assert.equal(await readyzCode('127.0.0.1', await freePort()), 'sidecar-unreachable')
     for (const ip of ['', 'example.com', '127.0.0.1/x'])
-      assert.equal(await gateCode(ip), 'sidecar-unreachable')
+      assert.equal(await readyzCode(ip), 'sidecar-unreachable')
   })
 })
 
@@ -382,7 +382,7 @@ describe('the watch', () => {
   let api: ApiServer
   let kube: Kube
   const stopping: AbortController[] = []
-  /** Runs ahead of the machine's, with timers a hundred times as fast. */
+  /** The milliseconds by which the clock is ahead of the machine's; its timers are a hundred times as fast. */
   let ahead = 0
   let sweeps = 0
   const fast = fastClock(100)
@@ -398,7 +398,7 @@ describe('the watch', () => {
   before(async () => {
     directory = await mkdtemp(join(tmpdir(), 'p2i-'))
     api = await ApiServer.start({ directory, controllers: false })
-    kube = (await apiServer(await api.kubeconfig())).patient
+    kube = (await apiServer(await api.kubeconfig())).background
     for (const [name, mode] of [
       ['shop', 'enabled'],
       ['web', undefined],
@@ -441,7 +441,7 @@ describe('the watch', () => {
     return items.filter(({ regarding }) => (regarding as Dict).name === name)
   }
 
-  it('tells once, through two replicas, that an annotated pod of an opted-in namespace has no sidecar', async () => {
+  it('reports once, from two replicas, that an annotated pod of an opted-in namespace has no sidecar', async () => {
     await create('before', 'shop', pod())
     const [one, other] = [replica(), replica()]
     await until(() => one.outcomes.length > 0 && other.outcomes.length > 0)
@@ -456,7 +456,7 @@ describe('the watch', () => {
       String(event?.note),
       /has no pod2iam-sidecar.* before namespace shop was opted in.* delete it/,
     )
-    // The other replica may have told it: this one's watch has news of its own.
+    // The other replica may have reported it, while the watch of this one is still behind.
     await until(() => one.watch.counts().findings.InjectionMissing === 2)
     assert.equal(one.watch.counts().findings.GateWaiting, 0)
     await api.admin.patch('namespaces', 'web', undefined, {
@@ -472,7 +472,7 @@ describe('the watch', () => {
     await until(() => one.watch.counts().findings.InjectionMissing === 0)
   })
 
-  it('does not say to delete a pod whose successor no webhook would look at either', async () => {
+  it('does not advise to delete a pod whose successor would not be injected either', async () => {
     await create('never', 'shop', pod())
     replica(undefined, new Set(['shop']))
     await until(async () => (await eventsOn('never')).length > 0)
@@ -483,7 +483,7 @@ describe('the watch', () => {
     await api.admin.delete('pods', 'never', 'shop', { gracePeriodSeconds: 0 })
   })
 
-  it('tells why a gate waits, by the sidecar’s code, and counts sidecars by release', async () => {
+  it('reports why a gate waits, with the sidecar’s code, and counts sidecars by release', async () => {
     codes.set('10.0.0.7', 'role-not-allowed')
     await create('waits', 'shop', injectedPod(), running(Date.now()))
     const { watch } = replica()
@@ -523,7 +523,7 @@ describe('the watch', () => {
     await until(() => watch.counts().findings.GateWaiting === 0)
   })
 
-  it('tells of a pod without a gate what is known while its start hook runs, and what its sidecar says once it can be asked', async () => {
+  it('reports about a pod without a gate that its start hook runs, and the sidecar’s code once it can be asked', async () => {
     const given = pod({}, { [KEYS.redirect]: 'env' })
     const object = applyPatch(given, opsOf(decide(given, namespace(), settings())))
     const taken = new Date(Date.now() - 100_000).toISOString()
@@ -554,7 +554,7 @@ describe('the watch', () => {
       /^pod2iam-sidecar has been starting for more than 30 seconds, .*has not reported the pod's address.*kubectl logs alone -n shop -c pod2iam-sidecar shows its log when/,
     )
     assert.doesNotMatch(String(first?.note), /pod2iam-gate/)
-    assert.equal(asked, 0, 'nobody is asked without an address')
+    assert.equal(asked, 0, 'no sidecar is asked without an address')
     assert.equal(watch.counts().findings.GateWaiting, 1)
 
     const terminated = { exitCode: 1, startedAt: taken, finishedAt: taken }
@@ -577,7 +577,7 @@ describe('the watch', () => {
     await until(() => watch.counts().findings.GateWaiting === 0)
   })
 
-  it('tells nothing of a gate that has ended while the sidecar was asked', async () => {
+  it('does not report a gate that has ended while the sidecar was asked', async () => {
     await create('ends', 'shop', injectedPod(), running(Date.now() - 60_000))
     let asked = 0
     const { watch, outcomes } = replica(async () => {
@@ -593,7 +593,7 @@ describe('the watch', () => {
     await api.admin.delete('pods', 'later-still', 'shop', { gracePeriodSeconds: 0 })
   })
 
-  it('asks each waiting sidecar once a minute, and few at the same time', async () => {
+  it('asks each waiting sidecar once a minute, and only a few at the same time', async () => {
     const names = Array.from({ length: 40 }, (_, index) => `many-${index}`)
     for (const name of names) await create(name, 'shop', injectedPod(), running(Date.now() - 60_000))
     let asked = 0
@@ -621,7 +621,7 @@ describe('the watch', () => {
     await until(() => watch.counts().findings.GateWaiting === 0)
   })
 
-  it('does not let the many waiting gates of one namespace keep those of another waiting', async () => {
+  it('does not let the many waiting gates of one namespace delay those of another', async () => {
     const still = fakeClock(Date.parse('2026-01-01T01:00:00Z'))
     const gate = { name: 'pod2iam-gate', state: { running: { startedAt: '2026-01-01T00:00:00Z' } } }
     const waiting = (namespace: string, index: number) => ({
@@ -656,7 +656,7 @@ describe('the watch', () => {
     assert.ok(reports.indexOf('shop') < 32, 'in the first turn')
   })
 
-  it('looks at nothing any more once it is stopped', () => {
+  it('does nothing more once it is stopped', () => {
     const due: (() => void)[] = []
     const still: Clock = {
       now: () => 0,
@@ -676,7 +676,7 @@ describe('the watch', () => {
     assert.equal(due.length, 0)
   })
 
-  it('bounds the versions it tells apart', async () => {
+  it('bounds the number of versions that it distinguishes', async () => {
     for (let index = 0; index < 25; index++) {
       const object = injectedPod()
       const annotations = { [KEYS.status]: `{"version":"0.0.${index}"}` }

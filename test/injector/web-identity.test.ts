@@ -1,10 +1,10 @@
-/** Credential source web-identity at admission: who chooses it, what it adds, and what is refused with it. */
+/** The credential source web-identity at admission: who chooses it, what it adds, and what is refused with it. */
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
 import type { InjectionSettings } from '../../injector/injection-settings.ts'
+import { effectiveSettings } from '../../injector/peers/effective-settings.ts'
 import { readPeer } from '../../injector/peers/peer.ts'
-import { settingsAmong } from '../../injector/peers/settings-among.ts'
 import { misspeltKeys } from '../../injector/warnings/misspelt-keys.ts'
 import { namespaceValues } from '../../injector/warnings/misspelt-values.ts'
 import {
@@ -54,17 +54,17 @@ const hasToken = (one: Injected) =>
 const sentenceOf = (decision: object) => ('sentence' in decision ? String(decision.sentence) : '')
 
 describe('the credential source', () => {
-  it('is the node’s role unless an operator and a namespace say otherwise, and nothing is added then', () => {
+  it('is the node’s role by default, and nothing is added then', () => {
     assert.ok(!hasToken(injected({}, null)))
     assert.ok(!hasToken(injected(BOTH, null)))
     assert.deepEqual(injected(BOTH, 'node-role'), injected({}, null))
   })
-  it('is the first of the operator’s list, or the one of the list that the namespace names', () => {
+  it('is the first one in the operator’s list, or another one in it that the namespace names', () => {
     assert.ok(hasToken(injected(FIRST, null)))
     assert.ok(!hasToken(injected(FIRST, 'node-role')))
     assert.ok(hasToken(injected(BOTH, 'web-identity')))
   })
-  it('is refused where the list does not have it', () => {
+  it('is refused where the list does not contain it', () => {
     for (const [source, by] of [
       ['web-identity', {}],
       ['webidentity', BOTH],
@@ -74,7 +74,7 @@ describe('the credential source', () => {
         /^namespace shop: annotation pod2iam\.dev\/credential-source must be "node-role".*--credential-sources allow, not "/,
       )
   })
-  it('is no choice of a pod, which is told so', () => {
+  it('cannot be chosen by a pod, which gets a warning', () => {
     const own = pod({}, { [KEYS.credentialSource]: 'web-identity' })
     const decision = decide(own, choosing(), settings(BOTH))
     assert.ok(!hasToken(applyPatch(own, opsOf(decision)) as Injected))
@@ -87,7 +87,7 @@ describe('the credential source', () => {
       /belongs on the namespace/,
     )
   })
-  it('is warned of on a namespace where it is misspelt or not allowed', () => {
+  it('causes a warning on a namespace where it is misspelt or not allowed', () => {
     assert.match(
       namespaceValues(choosing('web-idenity'), settings(BOTH)).join(),
       /did you mean "web-identity"/,
@@ -101,7 +101,7 @@ describe('the credential source', () => {
 })
 
 describe('web identity', () => {
-  it('adds a second token for the sidecar alone, with the source frozen in its env', () => {
+  it('adds a second token only for the sidecar, and freezes the source in its env', () => {
     const one = injected({ ...BOTH, webIdentityAudience: 'vault', tokenExpirationSeconds: 7200 })
     const { POD2IAM_CREDENTIAL_SOURCE, POD2IAM_WEB_IDENTITY_TOKEN_FILE } = envOf(one)
     assert.deepEqual(
@@ -126,7 +126,7 @@ describe('web identity', () => {
     )
     assert.equal(JSON.parse(one.metadata.annotations[KEYS.status] ?? '').credentialSource, 'web-identity')
   })
-  it('is left as it is when the webhook is called again, and is admitted at the end', () => {
+  it('is unchanged when the webhook is called again, and is admitted at the end', () => {
     for (const more of [{}, { redirect: 'env' }] as const) {
       const by = settings({ ...BOTH, ...more })
       const one = withApiServerDefaults(injected({ ...BOTH, ...more }))
@@ -134,7 +134,7 @@ describe('web identity', () => {
       assert.equal(decideFinal(one, choosing('web-identity'), by).kind, 'allow')
     }
   })
-  it('is put right in a pod that was copied from a namespace with another source', () => {
+  it('is corrected in a pod that was copied from a namespace with another source', () => {
     for (const [from, to] of [
       ['web-identity', 'node-role'],
       ['node-role', 'web-identity'],
@@ -150,7 +150,7 @@ describe('web identity', () => {
       )
     }
   })
-  it('refuses a token, a file and a source that are not there together', () => {
+  it('refuses a sidecar that has only a part of the token, its file and the source', () => {
     for (const spoil of [
       (one: Injected) =>
         one.spec.volumes.splice(
@@ -167,7 +167,7 @@ describe('web identity', () => {
       assert.equal(decideFinal(one, choosing('web-identity'), settings(BOTH)).kind, 'deny', String(spoil))
     }
   })
-  it('lets no other container mount the token, nor another volume have its name', () => {
+  it('refuses another container that mounts the token, and another volume of its name', () => {
     const volumeMounts = [{ name: 'pod2iam-web-identity', mountPath: '/x' }]
     const thief = pod({ containers: [{ name: 'app', image: 'a', volumeMounts }] })
     assert.match(
@@ -180,7 +180,7 @@ describe('web identity', () => {
       /is not as the injector adds it/,
     )
   })
-  it('refuses an external id and the operator’s session tags, which do not exist with it', () => {
+  it('refuses an external id and the operator’s session tags, which web identity does not have', () => {
     const asking = pod({}, { [KEYS.externalId]: 'a:b' })
     assert.match(
       sentenceOf(decide(asking, choosing('web-identity'), settings(BOTH))),
@@ -196,11 +196,11 @@ describe('web identity', () => {
   })
 })
 
-describe('other replicas', () => {
+describe('web identity beside other replicas', () => {
   const peer = (object: Dict) =>
     readPeer({ ...object, metadata: { uid: 'a', ...(object.metadata as Dict) } }) ?? assert.fail()
-  it('of 0.1.0 would refuse the second token: pods get their roles with the node’s until it is gone, and are told', () => {
-    const among = settingsAmong(settings(BOTH), [peer(strictPod('old', IMAGES))])
+  it('is not used, with a warning, while a replica of 0.1.0 would refuse the second token', () => {
+    const among = effectiveSettings(settings(BOTH), [peer(strictPod('old', IMAGES))])
     const decision = decide(pod(), choosing('web-identity'), among)
     const one = applyPatch(pod(), opsOf(decision)) as Injected
     assert.ok(!hasToken(one))
@@ -208,12 +208,12 @@ describe('other replicas', () => {
       JSON.stringify('warnings' in decision && decision.warnings),
       /delete the pod when the rollout is over/,
     )
-    for (const by of [among, settingsAmong(settings(BOTH), [], [settings()])])
+    for (const by of [among, effectiveSettings(settings(BOTH), [], [settings()])])
       assert.equal(decideFinal(one, choosing('web-identity'), by).kind, 'allow')
-    // Written by a replica that did not know of it yet.
+    // This pod was written by a replica that did not know about the old one yet.
     assert.equal(decideFinal(injected(), choosing('web-identity'), among).kind, 'allow')
   })
-  it('with another list may have chosen otherwise, and both are right while they serve', () => {
+  it('is accepted where a replica with another list has chosen it, while that one serves', () => {
     const other = peer(
       replicaPod('b', [
         ...IMAGES,
@@ -221,7 +221,7 @@ describe('other replicas', () => {
         '--web-identity-audience=vault',
       ]),
     )
-    const among = settingsAmong(settings(BOTH), [other])
+    const among = effectiveSettings(settings(BOTH), [other])
     assert.deepEqual(among.otherCredentialSources, [['web-identity', 'node-role']])
     const theirs = injected({ ...FIRST, webIdentityAudience: 'vault' }, null)
     assert.equal(decideFinal(theirs, choosing(), among).kind, 'allow')

@@ -10,24 +10,24 @@ import { createInterface } from 'node:readline'
 export type ClientReport = {
   readonly sent: number
   readonly dialled: number
-  /** How often each sentence was told. */
+  /** How often each failure occurred, by its sentence. */
   readonly failures: Readonly<Record<string, number>>
-  /** Lines of Go's transport. */
+  /** Lines that Go's HTTP transport logged. */
   readonly logged: readonly string[]
 }
 
 export type WebhookClient = {
-  /** Gives a command; resolves with the report that follows it. */
+  /** Sends a command, and resolves with the report that follows it. */
   readonly tell: (command: string) => Promise<ClientReport>
   readonly kill: () => void
-  /** Waits for what is under way; resolves with the last report. */
+  /** Waits for pending reviews, and resolves with the last report. */
   readonly end: () => Promise<ClientReport>
 }
 
 /**
  * @param program the path of the peer
  * @param ca PEM
- * @param review what it sends all the time
+ * @param review the review that it sends repeatedly
  */
 export async function webhookClient(program: string, ca: string, review: unknown): Promise<WebhookClient> {
   const directory = await mkdtemp(join(tmpdir(), 'pod2iam-client-'))

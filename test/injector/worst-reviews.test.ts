@@ -1,4 +1,4 @@
-/** Reviews made to cost as much as they can, as any pod of the cluster can send them to the running injector. */
+/** Reviews that are made to be as expensive as possible, and that any pod of the cluster can send to the injector. */
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { KEYS } from '../../common/keys.ts'
@@ -6,7 +6,7 @@ import { exchangeText, type RunningInjector, startInjector } from '../bench/inje
 import { type Dict, pod, reviewOf } from './fixtures.ts'
 import { type WorstReview, worstReviews } from './worst-reviews.ts'
 
-/** 500 operations, in base64, and everything else. */
+/** The size of 500 operations in base64 and of everything else. */
 const MOST_ANSWER = 256 * 1024
 
 describe('reviews that are made to be expensive', () => {
@@ -42,7 +42,7 @@ describe('reviews that are made to be expensive', () => {
   for (const { name, path, body, answer } of worstReviews())
     it(`${name}: ${answer}`, async () => expectations[answer](await send(path, body)))
 
-  it('are no business of ours in a namespace that is not opted in, or where the pod asks for nothing', async () => {
+  it('are allowed in a namespace that is not opted in, or where the pod asks for nothing', async () => {
     const containers = Array.from({ length: 50_000 }, (_, index) => ({ name: `c${index}`, env: [] }))
     const bare = { containers }
     for (const [namespace, annotations, reason] of [
@@ -65,7 +65,7 @@ describe('reviews that are made to be expensive', () => {
     }
   })
 
-  it('are refused where a name of ours may stand in what was not read', async () => {
+  it('are refused where a reserved name may be in the part that was not read', async () => {
     const containers = Array.from({ length: 50_000 }, (_, index) => ({ name: `c${index}`, env: [] }))
     const forged = { containers, initContainers: [{ name: 'pod2iam-sidecar' }] }
     for (const annotations of [{ [KEYS.role]: undefined }, { [KEYS.inject]: 'false' }]) {
@@ -74,7 +74,7 @@ describe('reviews that are made to be expensive', () => {
     }
   })
 
-  it('keep the identity of a living pod, however much else it has', async () => {
+  it('cannot change the identity of a living pod, however large it is', async () => {
     const containers = Array.from({ length: 50_000 }, (_, index) => ({ name: `c${index}`, env: [] }))
     const [before, after] = [pod({ containers }), pod({ containers }, { [KEYS.role]: 'other' })]
     const update = (object: Dict) => {
@@ -89,7 +89,7 @@ describe('reviews that are made to be expensive', () => {
     assert.equal((response.auditAnnotations as Dict).reason, 'identity-changed')
   })
 
-  it('warn of a workload whose pods will be refused for their size', async () => {
+  it('cause a warning for a workload whose pods will be refused for their size', async () => {
     const review = reviewOf({}) as { request: Dict }
     const containers = Array.from({ length: 50_000 }, (_, index) => ({ name: `c${index}`, env: [] }))
     for (const [resource, spec] of [
@@ -107,7 +107,7 @@ describe('reviews that are made to be expensive', () => {
     }
   })
 
-  it('are neither packed nor sent in pieces in vain', async () => {
+  it('are refused if they are compressed, and accepted if they are chunked', async () => {
     const body = JSON.stringify(reviewOf(pod()))
     const answer = await exchangeText(injector, '/mutate', body, { 'Content-Encoding': 'gzip' }, 'gzip')
     assert.equal(answer.status, 400)
@@ -117,7 +117,7 @@ describe('reviews that are made to be expensive', () => {
     )
   })
 
-  it('read keys with escapes, and keys that stand there twice, as JSON does', async () => {
+  it('are read like by JSON.parse if keys have escapes or are repeated', async () => {
     const text = JSON.stringify(reviewOf(pod()))
     for (const same of [
       text.replaceAll('"object"', '"\\u006fbject"').replaceAll('"spec"', '"\\u0073pec"'),

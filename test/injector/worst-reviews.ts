@@ -1,22 +1,22 @@
-/** Admission reviews made to cost as much as they can, one for each thing a review can have too much of. */
+/** Admission reviews that are made to be as expensive as possible, one for each thing that a review can have too much of. */
 import { KEYS } from '../../common/keys.ts'
 import { type Dict, pod, reviewOf } from './fixtures.ts'
 
 export type WorstReview = {
-  /** What there is too much of. */
+  /** What the review has too much of. */
   readonly name: string
   readonly path: '/mutate' | '/validate' | '/warn'
   readonly body: string
-  /** What the injector says: it is allowed, denied for its size, or no review at all. */
+  /** The answer of the injector: the review is allowed, denied for its size, or no review at all. */
   readonly answer: 'allowed' | 'too-large' | 'no-review'
 }
 
 const MIB = 1024 * 1024
-/** Three MiB are what the API server takes from a client. */
+/** The API server accepts three MiB from a client. */
 const REQUEST = 3 * MIB
 const env = { [KEYS.redirect]: 'env' }
 
-/** So many of `one` that they have `bytes` bytes. */
+/** As many items of `one` as have `bytes` bytes together. */
 function filled(bytes: number, one: (index: number) => unknown): unknown[] {
   const step = JSON.stringify(one(99_999)).length + 1
   return Array.from({ length: Math.floor(bytes / step) }, (_, index) => one(index))
@@ -35,7 +35,7 @@ const request = (more: Dict, object: unknown = pod({}, env)) => {
   const review = reviewOf(object) as { request: Dict }
   return text({ ...review, request: { ...review.request, ...more } })
 }
-/** The same with a text that is no JSON of ours in place of a marker. */
+/** The body with a raw text in place of the marker. */
 const spliced = (body: string, raw: string) => body.replace('"@"', () => raw)
 
 const POD_SHAPES: Readonly<Record<string, () => unknown>> = {
@@ -93,7 +93,7 @@ const POD_SHAPES: Readonly<Record<string, () => unknown>> = {
   'fields of one container': () => pod(app(texts(200_000)), env),
 }
 
-/** What the API server's own bounds allow, or what costs nothing to skip. */
+/** Reviews within the API server's own bounds, or with parts that cost nothing to skip. */
 const ALLOWED: Readonly<Record<string, () => string>> = {
   'annotations as long as Kubernetes lets them be': () =>
     created(pod(app({}), { ...env, note: 'x'.repeat(255 * 1024) })),
@@ -143,7 +143,7 @@ const OTHERS: readonly Omit<WorstReview, 'path'>[] = [
   },
 ]
 
-/** Reviews of workloads, pods and namespaces that are warned about. */
+/** Reviews of workloads, pods and namespaces that cause warnings. */
 const WARNED: readonly Omit<WorstReview, 'path'>[] = [
   {
     name: 'a Deployment with too many containers',
@@ -176,7 +176,7 @@ const WARNED: readonly Omit<WorstReview, 'path'>[] = [
   })),
 ]
 
-/** What no API server sends, but any pod of the cluster can. */
+/** Bodies that no API server sends, but that any pod of the cluster can send. */
 const NO_REVIEWS: Readonly<Record<string, () => string>> = {
   'depth of lists': () =>
     spliced(created(pod(app({ x: '@' }), env)), '['.repeat(REQUEST / 2) + ']'.repeat(REQUEST / 2)),
@@ -186,7 +186,7 @@ const NO_REVIEWS: Readonly<Record<string, () => string>> = {
     spliced(text({ ...reviewOf(pod()), x: '@' }), '['.repeat(4 * MIB) + ']'.repeat(4 * MIB - 4096)),
 }
 
-/** All of them, with a sidecar in mode `env`: the mode that touches every container. */
+/** All of these, with a sidecar in mode `env`, which changes every container. */
 export function worstReviews(): WorstReview[] {
   const made = (bodies: Readonly<Record<string, () => string>>, answer: WorstReview['answer']) =>
     Object.entries(bodies).map(([name, body]) => ({ name, path: '/mutate' as const, body: body(), answer }))

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { X509Certificate } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -55,6 +56,10 @@ test('clients have the identities that kubeadm gives them', async () => {
   }
 })
 
-test('each kubelet has a serving certificate of its own', () => {
-  for (const { name } of NODES) assert.match(read(`${name}.crt`), /BEGIN CERTIFICATE/)
+test('each kubelet has a serving certificate for its own name and address alone, from this authority', () => {
+  for (const { name, address } of NODES) {
+    const certificate = new X509Certificate(read(`${name}.crt`))
+    assert.ok(certificate.verify(new X509Certificate(read('ca.crt')).publicKey))
+    assert.equal(certificate.subjectAltName, `DNS:${name}, IP Address:${address}`)
+  }
 })

@@ -11,7 +11,7 @@ export const DNS_SERVICE = '10.96.0.10'
 export const PODS = '10.244.0.0/16'
 export const API_URL = `https://${CONTROL_PLANE}:${API_PORT}`
 
-export type ProxyMode = 'iptables' | 'nftables'
+type ProxyMode = 'iptables' | 'nftables'
 
 export type NodePlan = {
   readonly name: string

@@ -33,7 +33,7 @@ const FAIL_CGROUP_V1_MINOR = 31
 export const RUNC = 'runc'
 const RUNC_WITHOUT_LIMITS = fileURLToPath(new URL('runc-without-limits.ts', import.meta.url))
 
-export const RUNTIME_SOCKET = 'unix:///run/containerd/containerd.sock'
+const RUNTIME_SOCKET = 'unix:///run/containerd/containerd.sock'
 const REGISTRY = `http://${CONTROL_PLANE}:${REGISTRY_PORT}`
 
 /** Files by their names below the node's own directory. */

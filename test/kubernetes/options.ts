@@ -1,5 +1,5 @@
 /** The options of `npm run test:kubernetes`: those of `npm run test:cluster`, and the ones below. */
-import { oneOf, optional, type Settings, whole } from '../../common/settings.ts'
+import { oneOf, optional, whole } from '../../common/settings.ts'
 import { OPTIONS } from '../cluster/options.ts'
 
 export const KUBERNETES_OPTIONS = {
@@ -17,5 +17,3 @@ export const KUBERNETES_OPTIONS = {
   ),
   logs: optional('directory into which the logs of all programs are copied at the end'),
 } as const
-
-export type KubernetesOptions = Settings<typeof KUBERNETES_OPTIONS>

@@ -1,7 +1,7 @@
 /**
- * `npm run mutation [-- WORD…]`: deletes one statement after another from the code that decides about security, and
- * demands that types or tests notice each. The firewall's rules have the same in `npm test`
- * (test/firewall/every-line.test.ts), against the kernel.
+ * `npm run mutation [-- WORD…]`: deletes one statement after another from the code that makes security decisions, and
+ * requires that types or tests fail for each. `npm test` does the same for the firewall's rules, with the kernel
+ * (test/firewall/every-line.test.ts).
  */
 import { spawn } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -30,7 +30,7 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/authenticate/keys.ts`]: ['test/broker/keys.test.ts', ...DECISIONS],
   [`${BROKER}/authenticate/identify.ts`]: [...DECISIONS, ACCOUNTS],
   [`${BROKER}/authenticate/web-identity.ts`]: ['test/broker/web-identity.test.ts'],
-  [`${BROKER}/authorize/entitle.ts`]: [
+  [`${BROKER}/authorize/entitlement.ts`]: [
     ...DECISIONS,
     'test/broker/issuance.test.ts',
     'test/broker/web-identity.test.ts',
@@ -76,7 +76,7 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/aws/follow-caller.ts`]: ['test/broker/caller.test.ts'],
 }
 
-/** Twice what the slowest of these takes on a busy machine; a mutant that hangs was noticed. */
+/** Twice the time of the slowest tests on a busy machine. A mutant that hangs counts as noticed. */
 const TIMEOUT_MS = 40_000
 const PROJECT = fileURLToPath(new URL('../../', import.meta.url))
 const words = process.argv.slice(2)
@@ -97,7 +97,7 @@ for (const { file, deletion } of survivors)
 console.log(`mutation: ${total - survivors.length} passed, ${survivors.length} failed`)
 process.exit(survivors.length > 0 ? 1 : 0)
 
-/** Takes jobs until there are none, on a copy of the project of its own. */
+/** Does jobs until there are none left, in its own copy of the project. */
 async function work(): Promise<void> {
   const copy = mkdtempSync(join(tmpdir(), 'pod2iam-mutation-'))
   for (const part of [
@@ -127,7 +127,7 @@ async function noticed(copy: string, { file, tests, deletion }: Job): Promise<bo
   const source = readFileSync(path, 'utf8')
   writeFileSync(path, without(source, deletion))
   try {
-    // Types last: most deletions fail a test sooner than tsc is through.
+    // Types are checked last, since for most deletions a test fails before tsc would end.
     if (!(await succeeds(copy, process.execPath, ['--test', ...tests]))) return true
     return !(await succeeds(copy, 'tsc', ['-p', '.']))
   } finally {
@@ -136,7 +136,7 @@ async function noticed(copy: string, { file, tests, deletion }: Job): Promise<bo
 }
 
 function succeeds(cwd: string, command: string, args: readonly string[]): Promise<boolean> {
-  // A group of its own: a test file that hangs is a grandchild.
+  // It has its own process group, because a test file that hangs is a grandchild.
   const child = spawn(command, args, { cwd, stdio: 'ignore', detached: true })
   const timer = setTimeout(() => child.pid !== undefined && process.kill(-child.pid, 'SIGKILL'), TIMEOUT_MS)
   return new Promise((resolve, reject) => {

@@ -1,6 +1,6 @@
 /**
- * Where a source text can lose something: every statement, property and rule that stands on lines of its own. Goes by
- * indentation, which the formatter keeps honest.
+ * What can be deleted from a source text: every statement, property and rule on lines of its own. They are found by their
+ * indentation, which the formatter guarantees.
  */
 
 export type Deletion = {
@@ -11,7 +11,7 @@ export type Deletion = {
   readonly what: string
 }
 
-/** Lines that say nothing at run time or only close what another line opened. */
+/** Lines without an effect at run time, or which only close what another line opened. */
 const SILENT = /^(?:$|\/\/|\/?\*|import\b|export \{|export type\b|type\b|[\])}]|readonly\b|\|)/
 
 /** Everything that can be deleted from a text in our format. */
@@ -24,7 +24,7 @@ export function deletions(source: string): Deletion[] {
   })
 }
 
-/** The source without one of them. */
+/** The source without one deletion. */
 export function without(source: string, { from, to }: Deletion): string {
   return source
     .split('\n')
@@ -32,7 +32,7 @@ export function without(source: string, { from, to }: Deletion): string {
     .join('\n')
 }
 
-/** The last line of what begins at `start`: deeper lines belong to it, and a closing line at its own depth. */
+/** The last line of the block that begins at `start`: it includes deeper lines, and a closing line with the same indentation. */
 function endOf(lines: readonly string[], start: number): number {
   const depth = indentation(lines[start] ?? '')
   let end = start

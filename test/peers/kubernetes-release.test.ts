@@ -1,4 +1,4 @@
-/** Tests meet the Kubernetes that they are told to, and never programs of two. */
+/** Tests use the configured release of Kubernetes, and never programs of two releases. */
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -25,7 +25,7 @@ function program(name: string, says: string): void {
   writeFileSync(path, `#!/bin/sh\necho ${says}\n`, { mode: 0o755 })
 }
 
-/** What a process of its own finds, which reads where peers are when it starts. */
+/** The result in a process of its own, since the location of peers is read at its start. */
 function find(command: string, release?: string): { path?: string; skip?: string; error: string } {
   const script = `const { needsPeer, peer } = await import(${JSON.stringify(MODULE)})
     console.log(JSON.stringify({ path: peer(process.argv[1]), ...needsPeer(process.argv[1]) }))`
@@ -38,27 +38,27 @@ function find(command: string, release?: string): { path?: string; skip?: string
   return { ...JSON.parse(stdout || '{}'), error: stderr }
 }
 
-test('the newest is what is found without a word', () => {
+test('the newest release is used by default', () => {
   for (const release of [undefined, '', 'newest'])
     assert.equal(find('kubelet', release).path, join(directory, 'bin/kubelet'))
 })
 
-test('the oldest has a directory of its own; what is no program of Kubernetes is shared', () => {
+test('the oldest release has its own directory, and other programs than those of Kubernetes are shared', () => {
   assert.equal(find('kubelet', 'oldest').path, join(directory, 'kubernetes-oldest/kubelet'))
   assert.equal(find('helm', 'oldest').path, join(directory, 'bin/helm'))
 })
 
-test('a program that only the newest has is not taken for the oldest', () => {
+test('a program of the newest release is not used for the oldest', () => {
   const { path, skip = '' } = find('kubectl', 'oldest')
   assert.equal(path, undefined)
   assert.match(skip, /^kubectl of the oldest Kubernetes is not installed \(\.ci\/peers oldest_/)
 })
 
-test('another word is refused, with those that there are', () => {
+test('another value than newest or oldest is refused', () => {
   assert.match(find('kubelet', '1.30').error, /POD2IAM_KUBERNETES is "1\.30"; it can be newest or oldest/)
 })
 
-test('the version of a program is what it says', () => {
+test('the version of a program is read from its output', () => {
   const version = versionOf(join(directory, 'kubernetes-oldest/kubelet'))
   assert.deepEqual([version, minorOf(version)], ['1.29.15', 29])
   assert.throws(() => versionOf(join(directory, 'bin/helm')), /does not say which Kubernetes it is/)

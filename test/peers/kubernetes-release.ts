@@ -1,14 +1,14 @@
 /**
- * Which Kubernetes the tests use that need a real one: the newest, or the oldest minor version that the chart admits
- * (`test/peers/kubernetes`), as POD2IAM_KUBERNETES says.
+ * The Kubernetes release for tests that need a real one: the newest, or the oldest minor version that the chart allows
+ * (`test/peers/kubernetes`), as set by POD2IAM_KUBERNETES.
  */
 import { spawnSync } from 'node:child_process'
 
-/** By their directories in test/peers/kubernetes. */
+/** The names of their directories in test/peers/kubernetes. */
 const RELEASES = ['newest', 'oldest'] as const
 export type KubernetesRelease = (typeof RELEASES)[number]
 
-/** Programs of which both releases have their own. */
+/** Programs that each release has its own version of. */
 const PROGRAMS: readonly string[] = [
   'etcd',
   'kube-apiserver',
@@ -28,12 +28,12 @@ export function kubernetesRelease(): KubernetesRelease {
   return release
 }
 
-/** Where a program is, below the directory of the peers, when it may come from nowhere else: no release is mixed with another. */
+/** The directory, below that of the peers, which a program must come from, so that no release is mixed with another. */
 export function releaseDirectory(command: string): string | undefined {
   return kubernetesRelease() === 'oldest' && PROGRAMS.includes(command) ? 'kubernetes-oldest' : undefined
 }
 
-/** The version of a program of Kubernetes as it says it, without `v`. @throws Error when it says none */
+/** The version of a program of Kubernetes from its output, without `v`. @throws Error when there is none */
 export function versionOf(path: string): string {
   const { stdout, stderr } = spawnSync(path, ['--version'], { encoding: 'utf8', timeout: 90_000 })
   const [, version] = /^Kubernetes v(\d+\.\d+\.\d+)/m.exec(stdout ?? '') ?? []

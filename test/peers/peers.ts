@@ -1,6 +1,6 @@
 /**
- * Programs written by others that tests speak to when the machine has them (`.ci/peers` installs them, pinned), and when
- * they run. A test that needs one that does not is skipped with its name and the reason, and `npm test` lists it at the end.
+ * Programs written by others that tests use if the machine has them (`.ci/peers` installs them, pinned) and they run. A test
+ * that needs a missing or broken one is skipped with its name and the reason, and `npm test` lists it at the end.
  */
 import { accessSync, constants, existsSync, realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -9,25 +9,25 @@ import { whyBroken, whyNoAnswer } from './proofs.ts'
 
 const VENV = process.env.POD2IAM_PEERS ?? '/opt/pod2iam-peers'
 
-/** As `.ci/image-programs` unpacks it. */
+/** Where `.ci/image-programs` unpacks the system. */
 const IMAGE_SYSTEM = join(VENV, 'image-programs/root')
 
 type Found = { readonly path: string } | { readonly path?: undefined; readonly why: string }
 
-/** By where they may be and command: each is tried once in a process. */
+/** Results by possible location and command, since each is tried once in a process. */
 const known = new Map<string, Found>()
 
-/** The absolute path of a peer that runs, or undefined where there is none. The pinned ones come first. */
+/** The absolute path of a peer that runs, or undefined if there is none. The pinned ones come first. */
 export function peer(command: string): string | undefined {
   return find(command).path
 }
 
-/** The absolute path of a program, whether it runs or not: to copy it. */
+/** The absolute path of a program that is to be copied, whether it runs or not. */
 export function installed(command: string): string | undefined {
   return candidates(command)[0]
 }
 
-/** The directories of the pinned peers, for containers to see; none where they are not installed. */
+/** The directories of the pinned peers, which containers need to see; none if they are not installed. */
 export function peerDirectories(): string[] {
   const python = join(VENV, 'bin/python3')
   // A virtual environment links to the Python that made it.
@@ -51,8 +51,8 @@ export function needsBoto3(): { skip?: string } {
 }
 
 /**
- * Root of a small system of the Debian release that the images are made of, with the programs they ship; undefined where there is
- * none that runs. Root only, since it runs with that as its root.
+ * The root of a small system of the images' Debian release, with the programs that they contain; undefined if there is none
+ * that runs. It needs root, since it runs with this directory as its root.
  */
 export function imageSystem(): string | undefined {
   return needsImageSystem().skip === undefined ? IMAGE_SYSTEM : undefined

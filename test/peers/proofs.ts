@@ -1,20 +1,20 @@
-/** How a peer is shown to run: an executable file may still lack what it needs. */
+/** How to check that a peer runs, since an executable file may still lack what it needs. */
 import { spawnSync } from 'node:child_process'
 import { dirname, join } from 'node:path'
 
 type Proof = {
   readonly args?: readonly string[]
   readonly input?: string
-  /** Shows that the program itself printed something. */
+  /** What the program itself must print. */
   readonly says?: RegExp
   /** Another program that it runs, in the same directory. */
   readonly beside?: string
 }
 
-/** What hangs is broken, too; a Python program takes half a minute to start on a crowded machine. */
+/** A program that hangs is broken, too, but a Python program may take half a minute to start on a busy machine. */
 const TIMEOUT_MS = 90_000
 const VERSION: Proof = { args: ['--version'], says: /\d+\.\d+/ }
-/** Without credentials they say so, and end when their input ends. */
+/** These print that they have no credentials, and end when their input ends. */
 const WHOAMI: Proof = { says: /^\{"/m }
 const MULTI: Proof = { ...VERSION, args: ['iptables', '--version'] }
 
@@ -42,11 +42,11 @@ const PROOFS: Readonly<Record<string, Proof>> = {
 }
 
 /**
- * Runs a peer for as much as its version.
+ * Runs a peer, in most cases to print its version.
  *
  * @param command its name
  * @param path where it is
- * @returns why it does not work, as the rest of a sentence; undefined where it does
+ * @returns why it does not work, as the rest of a sentence; undefined if it does
  */
 export function whyBroken(command: string, path: string, timeoutMs = TIMEOUT_MS): string | undefined {
   const { args = [], input = '', says, beside } = PROOFS[command] ?? VERSION
@@ -55,7 +55,7 @@ export function whyBroken(command: string, path: string, timeoutMs = TIMEOUT_MS)
   return whyNoAnswer([path, ...args], { input, timeoutMs, ...(says === undefined ? {} : { says }) })
 }
 
-/** Why a command does not end well with these words; undefined where it does. */
+/** Why a command fails or does not print this text; undefined if it does. */
 export function whyNoAnswer(
   [command = '', ...args]: readonly string[],
   {
@@ -73,14 +73,14 @@ export function whyNoAnswer(
   })
   const { code } = (error ?? {}) as NodeJS.ErrnoException
   if (code === 'ETIMEDOUT') return `it did not end within ${timeoutMs / 1000} s`
-  // It ended without reading its input.
+  // EPIPE means that it ended without reading its input.
   if (error !== undefined && code !== 'EPIPE') return error.message
   if (status !== 0) return `${signal ?? `exit code ${status}`}: ${lastLine(stderr) || lastLine(stdout)}`
-  // Older ones print their version on stderr.
+  // Older programs print their version on stderr.
   return says.test(stdout + stderr) ? undefined : `it said ${JSON.stringify(lastLine(stdout + stderr))}`
 }
 
-/** Without anybody's credentials and files, so that no peer speaks to AWS. */
+/** The environment without credentials and files of AWS, so that no peer connects to AWS. */
 function nobody(): NodeJS.ProcessEnv {
   const others = Object.entries(process.env).filter(([name]) => !name.startsWith('AWS_'))
   return {
@@ -92,5 +92,5 @@ function nobody(): NodeJS.ProcessEnv {
   }
 }
 
-/** The last line, which says most in a Python traceback. */
+/** The last line, which is the most useful one of a Python traceback. */
 const lastLine = (text: string) => text.trimEnd().split('\n').at(-1)?.trim().slice(0, 200) ?? ''

@@ -74,7 +74,7 @@ async function admittedBy(bundle: string, cases: readonly Case[]): Promise<Admis
 }
 
 /** The review of a pod's creation. */
-export function creationOf({ namespace, pod }: Pick<Case, 'namespace' | 'pod'>) {
+function creationOf({ namespace, pod }: Pick<Case, 'namespace' | 'pod'>) {
   return {
     apiVersion: 'admission.k8s.io/v1',
     kind: 'AdmissionReview',

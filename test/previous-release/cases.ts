@@ -2,7 +2,7 @@
 type Dict = Readonly<Record<string, unknown>>
 type Texts = Readonly<Record<string, string>>
 
-export type Namespace = { readonly name: string; readonly labels: Texts; readonly annotations: Texts }
+type Namespace = { readonly name: string; readonly labels: Texts; readonly annotations: Texts }
 
 /** One admission: flags of the injector, the pod's namespace, and the pod as somebody submits it. */
 export type Case = {

@@ -15,7 +15,7 @@ import { until } from '../support/until.ts'
 export type RawAnswer = { readonly to: string; readonly raw: string }
 
 /** A path that no release serves: what a broker answers to a sidecar with another protocol. */
-export const UNKNOWN_PATH = '/v9/credentials'
+const UNKNOWN_PATH = '/v9/credentials'
 
 type Routes = Readonly<Record<'credentials' | 'metadata', () => Promise<unknown>>>
 /** The part of a release's modules that is called here. */
@@ -106,7 +106,7 @@ export async function brokerAnswers(checkout: string): Promise<RawAnswer[]> {
 const PROBLEM_WITH_DELAY = new Set(['busy', 'node-unguarded', 'sts-throttled'])
 
 /** Sends a text and reads until the other side closes the connection. */
-export function exchange(port: number, text: string): Promise<string> {
+function exchange(port: number, text: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let answer = ''
     const socket = connect({ host: '127.0.0.1', port }, () => socket.write(text))

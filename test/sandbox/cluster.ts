@@ -49,7 +49,7 @@ export type Cluster = Sandbox & {
 
 type Annotations = Readonly<Record<string, string>>
 
-export type PodOptions = {
+type PodOptions = {
   readonly annotations?: Annotations
   /** Default: the idle image. */
   readonly containers?: readonly Record<string, unknown>[]

@@ -1,4 +1,4 @@
-/** Connections: keep-alive, pipelining, half-closed, slow, hostile and too many clients, on the built bundle. */
+/** Connections to the built bundle: keep-alive, pipelining, half-closed connections, and slow, hostile or too many clients. */
 import assert from 'node:assert/strict'
 import { Agent, get } from 'node:http'
 import { connect, type Socket } from 'node:net'
@@ -46,7 +46,7 @@ describe('connections', () => {
     await new Promise<void>((done) => socket.once('connect', done))
     return socket
   }
-  /** A client as HTTP libraries are: it asks again over its connection unless it was told that this one ends. */
+  /** A client like HTTP libraries: it uses its connection again unless an answer said `Connection: close`. */
   const worker = (first: Socket) => {
     let socket = first
     let isLast = false
@@ -58,7 +58,7 @@ describe('connections', () => {
     listen()
     return {
       isOpen: () => !socket.readableEnded && !socket.destroyed,
-      /** Whether there was an answer; false where the connection ended unsaid. */
+      /** Whether there was an answer; false if the connection ended without notice. */
       ask: async (): Promise<boolean> => {
         if (isLast) {
           socket = await open()
@@ -77,7 +77,7 @@ describe('connections', () => {
   }
   const stillGood = async () => assert.equal((await ask(sidecar.port, { path: LIST })).body, 'team/reader')
 
-  test('one serves several requests in turn (Ruby: PUT and two GETs)', async () => {
+  test('a connection serves several requests in turn (Ruby: PUT and two GETs)', async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 })
     const used = new Set<unknown>()
     for (let round = 0; round < 3; round++)
@@ -105,7 +105,7 @@ describe('connections', () => {
     assert.equal(answers[1]?.body, 'team/reader')
   })
 
-  test('a client that asks hundreds of times at once loses its connection, before the answers fill the memory', async () => {
+  test('a connection with hundreds of requests at once is closed before the answers fill the memory', async () => {
     const socket = connect(sidecar.port, '127.0.0.1')
     socket.on('error', () => {})
     sockets.push(socket)
@@ -121,7 +121,7 @@ describe('connections', () => {
     assert.equal((await ask(sidecar.port, { path: LIST })).status, 200)
   })
 
-  test('a client that closed its half still gets its answers', async () => {
+  test('a client that has half-closed its connection still gets its answers', async () => {
     const text = requestBytes({ path: LIST }) + requestBytes({ path: '/latest' })
     const answers = parseAnswers(await send(sidecar.port, text, { halfClose: true }))
     assert.deepEqual(
@@ -130,7 +130,7 @@ describe('connections', () => {
     )
   })
 
-  test('HTTP/1.0 closes after the answer, unless asked to keep alive', async () => {
+  test('an HTTP/1.0 connection is closed after the answer, unless the request asks to keep it alive', async () => {
     const answer = parseAnswers(await send(sidecar.port, requestBytes({ version: '1.0', path: LIST })))
     assert.equal(answer[0]?.headers.get('connection'), 'close')
     const both =
@@ -149,7 +149,7 @@ describe('connections', () => {
     await until('the answer', () => received.includes('team/reader'))
   })
 
-  test('a good request before a malformed one gets its answer first', async () => {
+  test('a valid request before a malformed one is answered first', async () => {
     const answers = parseAnswers(await send(sidecar.port, `${requestBytes({ path: LIST })}NONSENSE\r\n\r\n`))
     assert.deepEqual(
       answers.map(({ status }) => status),
@@ -168,25 +168,24 @@ describe('connections', () => {
     'two lengths': 'PUT / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab',
     'length and chunks (request smuggling)':
       'PUT / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
-    'a chunk size that is none':
-      'PUT / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n',
+    'an invalid chunk size': 'PUT / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n',
     'a folded header': 'GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: a\r\n b\r\n\r\n',
     'a space before the colon': 'GET / HTTP/1.1\r\nHost : 127.0.0.1\r\n\r\n',
     'a bare CR': 'GET / HTTP/1.1\rHost: 127.0.0.1\r\r',
     zeros: '\0'.repeat(100),
   }))
-    test(`${what} is never a 200, and the next client is served`, async () => {
+    test(`${what} is never answered with a 200, and the next client is served`, async () => {
       const text = await send(sidecar.port, bytes, { halfClose: true }).catch(() => '')
       assert.doesNotMatch(text, /^HTTP\/1\.\d 2/)
       await stillGood()
     })
 
-  test('a client that opens more connections than there may be loses its own, and a good one is served', async () => {
+  test('a client that opens too many connections loses some of its own, and another client is served', async () => {
     const flood: Socket[] = []
     for (let count = 0; count < LIMITS.connections + 40; count++) flood.push(await open())
     await stillGood()
     await until(
-      'idle ones made room',
+      'idle connections are closed',
       () => flood.filter(({ destroyed, readableEnded }) => destroyed || readableEnded).length >= 40,
     )
     const text = await (await fetch(`http://127.0.0.1:${sidecar.healthPort}/metrics`)).text()
@@ -196,18 +195,18 @@ describe('connections', () => {
     for (const socket of flood) socket.destroy()
   })
 
-  test('400 workers that keep their connections never meet one that ends unsaid, and few stay open', async () => {
+  test('400 clients with keep-alive connections never lose one without notice, and few connections stay open', async () => {
     const workers = await Promise.all(Array.from({ length: 400 }, () => open().then(worker)))
     for (let round = 0; round < 3; round++)
       for (const answered of await Promise.all(workers.map((one) => one.ask()))) assert.ok(answered)
     await until(
-      'what was said to end has ended',
+      'the announced connections have ended',
       () => workers.filter(({ isOpen }) => isOpen()).length <= LIMITS.keptAlive,
     )
     for (const answered of await Promise.all(workers.map((one) => one.ask()))) assert.ok(answered)
   })
 
-  test('half-sent headers are ended with 408 in time, while others are served', async () => {
+  test('a connection with half-sent headers is ended with 408 in time, while others are served', async () => {
     const socket = await open()
     let received = ''
     socket.on('data', (data) => {
@@ -216,13 +215,13 @@ describe('connections', () => {
     const start = Date.now()
     socket.write('GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n')
     await stillGood()
-    await until('it is ended', () => socket.destroyed || socket.readableEnded)
+    await until('the connection has ended', () => socket.destroyed || socket.readableEnded)
     assert.match(received, /^HTTP\/1\.1 408 /)
     // Node would wait for a minute.
     assert.ok(Date.now() - start < LIMITS.headersTimeout + 25_000)
   })
 
-  test('16 connections at once lose nothing', async () => {
+  test('no request is lost over 16 connections at once', async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 16 })
     const once = () =>
       new Promise<number | undefined>((done, fail) => {
@@ -235,7 +234,7 @@ describe('connections', () => {
     assert.ok(statuses.every((status) => status === 200))
   })
 
-  test('::1 is served on the same port where there is IPv6', async (t) => {
+  test('::1 is served on the same port if the machine has IPv6', async (t) => {
     const socket = connect(sidecar.port, '::1')
     const result = await new Promise((done) =>
       socket
@@ -247,7 +246,7 @@ describe('connections', () => {
     assert.equal((await ask(sidecar.port, { path: LIST, address: '::1', host: '[::1]' })).body, 'team/reader')
   })
 
-  test('other addresses of the machine are not served', async () => {
+  test('the other addresses of the machine are not served', async () => {
     await assert.rejects(send(sidecar.port, requestBytes({}), { address: '127.0.0.2' }))
   })
 })

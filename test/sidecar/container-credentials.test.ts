@@ -1,4 +1,4 @@
-/** Container credentials over TCP: what they are, who is refused, and how their secret changes. */
+/** Container credentials over TCP: their content, which requests are refused, and how their secret changes. */
 import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -80,7 +80,7 @@ describe('container credentials', () => {
     return sidecar
   }
 
-  test('are what SDKs expect of a container, given to who has read the secret', async () => {
+  test('have the format that SDKs expect from a container, and are given to requests with the secret', async () => {
     const clock = fakeClock()
     const { get, secret, secretFile, lines } = await ready(clock, { clock, argv: ['--imds-tokens=required'] })
     const { status, headers, body } = await get()
@@ -91,7 +91,7 @@ describe('container credentials', () => {
       ...{ AccessKeyId, SecretAccessKey, Token, Expiration },
       ...{ AccountId: '111111111111', RoleArn: ROLE_ARN },
     })
-    // Every user of the application may read it, and SDKs refuse a line end in a header.
+    // Every user of the application may read it. SDKs refuse a line end in a header, so it has none.
     assert.equal(statSync(secretFile).mode & 0o777, 0o444)
     assert.match(secret(), /^[\w-]{54}==$/)
     assert.ok(!JSON.stringify(lines).includes(secret()))
@@ -119,7 +119,7 @@ describe('container credentials', () => {
       ],
     ),
   ]
-  test('are refused to browsers, proxies, and whoever lacks the secret or asks for another host', async () => {
+  test('are refused to browsers, proxies, and requests without the secret or with another Host', async () => {
     const clock = fakeClock()
     const { get, lines } = await ready(clock, { clock })
     for (const [what, exchange, authorization, expected, code] of refused) {
@@ -132,7 +132,7 @@ describe('container credentials', () => {
         what,
       )
     }
-    // As for every path, and before anything else.
+    // This is checked for every path, before anything else.
     assert.equal((await get({ host: 'rebound.example.com' })).status, 403)
     for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']) {
       const { status, headers } = await get({ method })
@@ -140,7 +140,7 @@ describe('container credentials', () => {
     }
   })
 
-  test('have a secret that is worth nothing as a session token, nor is a session token worth it', async () => {
+  test('have a secret that is no session token, and a session token is no such secret', async () => {
     const clock = fakeClock()
     const { get, secret, metadataPort } = await ready(clock, { clock, argv: ['--imds-tokens=required'] })
     const ttl = { 'X-aws-ec2-metadata-token-ttl-seconds': '600' }
@@ -150,7 +150,7 @@ describe('container credentials', () => {
     assert.equal((await ask(metadataPort, { path: '/latest/meta-data/', headers })).status, 401)
   })
 
-  test('have a new secret every hour; the one before is good for another hour, then for nothing', async () => {
+  test('have a new secret every hour, and accept the one before for another hour only', async () => {
     const clock = fakeClock()
     const { get, secret } = await ready(clock, { clock })
     const first = secret()
@@ -159,7 +159,7 @@ describe('container credentials', () => {
     const second = secret()
     assert.notEqual(second, first)
     await until(
-      'both are good',
+      'both are accepted',
       async () => (await get({}, first)).status === 200 && (await get()).status === 200,
     )
     clock.advanceSync(60 * MINUTE)
@@ -168,7 +168,7 @@ describe('container credentials', () => {
     assert.notEqual((await get({}, second)).status, 401)
   })
 
-  test('outlive a restart of the sidecar with the secret that applications hold, and no other pod takes it', async () => {
+  test('accept the secret that applications hold after a restart of the sidecar, but not in another pod', async () => {
     const clock = fakeClock()
     const stateDir = mkdtempSync(join(directory, 'state-'))
     const one = await ready(clock, { clock, stateDir })
@@ -179,7 +179,7 @@ describe('container credentials', () => {
     assert.equal((await other.get({}, held)).status, 401)
   })
 
-  test('say why there are none, in the words that SDKs show', async () => {
+  test('are replaced by an error message that SDKs show when there are none', async () => {
     for (const [code, status, detail] of [
       ['role-not-allowed', 403, 'Namespace shop does not allow the role.'],
       ['role-not-set', 404, 'This pod has no IAM role.'],
@@ -194,13 +194,13 @@ describe('container credentials', () => {
     }
   })
 
-  test('do not exist in pods that have no secret, whose answers stay as they were', async () => {
+  test('do not exist in pods without a secret', async () => {
     const clock = fakeClock()
     const { metadataPort } = await ready(clock, { clock, has: false })
     assert.equal((await ask(metadataPort, { path: PATH, host: HOST })).status, 404)
   })
 
-  test('keep the pod from starting while the secret cannot be written, and say so', async () => {
+  test('keep the pod from starting, with the reason, while the secret cannot be written', async () => {
     const clock = fakeClock()
     broker.credentials = json(credentialsBody({}, clock.now()))
     const secretDir = join(directory, 'absent')

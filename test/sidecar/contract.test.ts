@@ -51,7 +51,7 @@ const TOKEN_ROWS: Row[] = [
     { status: 200, headers: { [TTL.toLowerCase()]: '300' } },
   ],
   [
-    'PUT of a token takes the least lifetime, 1 s',
+    'PUT of a token accepts the shortest lifetime, 1 s',
     put({ [TTL]: '1' }),
     { status: 200, headers: { [TTL.toLowerCase()]: '1' } },
   ],
@@ -72,7 +72,7 @@ const TOKEN_ROWS: Row[] = [
     { status: 200 },
   ],
   [
-    'PUT with a small body is served, the body ignored',
+    'PUT with a small body is served, and the body is ignored',
     { ...put({ [TTL]: '60' }), body: 'x=1' },
     { status: 200 },
   ],
@@ -85,7 +85,7 @@ const TOKEN_ROWS: Row[] = [
   ['PUT with lifetime 0 is 400', put({ [TTL]: '0' }), { status: 400 }],
   ['PUT with lifetime 21601 is 400', put({ [TTL]: '21601' }), { status: 400 }],
   ['PUT with a negative lifetime is 400', put({ [TTL]: '-1' }), { status: 400 }],
-  ['PUT with a lifetime that is no number is 400', put({ [TTL]: 'abc' }), { status: 400 }],
+  ['PUT with a lifetime that is not a number is 400', put({ [TTL]: 'abc' }), { status: 400 }],
   ['PUT with an empty lifetime is 400', put({ [TTL]: '' }), { status: 400 }],
   ['PUT with a fraction is 400', put({ [TTL]: '1.5' }), { status: 400 }],
   ['PUT with a hexadecimal lifetime is 400', put({ [TTL]: '0x10' }), { status: 400 }],
@@ -109,7 +109,7 @@ const TOKEN_ROWS: Row[] = [
   ['PUT on a dated version is 403', put({ [TTL]: '60' }, '/2021-03-23/api/token'), { status: 403, body: '' }],
   ['PUT on an unknown version is 405', put({ [TTL]: '60' }, '/newest/api/token'), { status: 405 }],
   [
-    'GET on the token path is 405 with the methods that go',
+    'GET on the token path is 405 with the allowed methods',
     { path: TOKEN_PATH },
     { status: 405, body: '', headers: { allow: 'OPTIONS, PUT', ...PLAIN } },
   ],
@@ -125,7 +125,7 @@ const TOKEN_ROWS: Row[] = [
   ],
   ['DELETE on the token path is 405', { method: 'DELETE', path: TOKEN_PATH }, { status: 405 }],
   [
-    'OPTIONS on the token path tells the methods and allows no other origin',
+    'OPTIONS on the token path has the allowed methods and allows no other origin',
     { method: 'OPTIONS', path: TOKEN_PATH, headers: { Origin: 'http://evil.example' } },
     { status: 200, headers: { allow: 'OPTIONS, PUT', 'access-control-allow-origin': undefined } },
   ],
@@ -137,7 +137,7 @@ const T = 'X-aws-ec2-metadata-token'
 const SESSION_ROWS: Row[] = [
   ['a valid token opens a document', get(`${CREDS}/reader`, { [T]: TOKEN }), { status: 200, body: DOCUMENT }],
   [
-    'an answer to a token tells what is left of it',
+    'an answer to a request with a token has the remaining lifetime',
     get('/', { [T]: TOKEN }),
     { status: 200, headers: { [TTL.toLowerCase()]: /^21(600|59\d)$/ } },
   ],
@@ -147,7 +147,7 @@ const SESSION_ROWS: Row[] = [
     get('/', { [T]: `${'A'.repeat(54)}==` }),
     { status: 401, body: /401 - Unauthorized/, headers: { 'content-type': 'text/html' } },
   ],
-  ['a token of another form is 401', get('/', { [T]: 'garbage' }), { status: 401 }],
+  ['a token in another format is 401', get('/', { [T]: 'garbage' }), { status: 401 }],
   ['a token with something added is 401', get('/', { [T]: `${TOKEN}A` }), { status: 401 }],
   ['two tokens are 401', get('/', { [T]: `${TOKEN}, ${TOKEN}` }), { status: 401 }],
   ['an empty token is 401', get('/', { [T]: '' }), { status: 401 }],
@@ -156,9 +156,9 @@ const SESSION_ROWS: Row[] = [
 ]
 
 const OPTIONAL_ROWS: Row[] = [
-  ['without a token a document is served (IMDSv1)', get(`${CREDS}/reader`), { status: 200, body: DOCUMENT }],
+  ['a document is served without a token (IMDSv1)', get(`${CREDS}/reader`), { status: 200, body: DOCUMENT }],
   [
-    'an answer without a token tells no lifetime',
+    'an answer to a request without a token has no lifetime',
     get('/'),
     { status: 200, headers: { [TTL.toLowerCase()]: undefined } },
   ],
@@ -176,24 +176,16 @@ const REQUIRED_ROWS: Row[] = [
     '/nonsense',
     '/%zz',
   ].map(
-    (path): Row => [
-      `where tokens are required, ${path} without one is 401`,
-      get(path),
-      { status: 401, body: /401 - Unauthorized/ },
-    ],
+    (path): Row => [`${path} without a token is 401`, get(path), { status: 401, body: /401 - Unauthorized/ }],
   ),
-  ['where tokens are required, HEAD without one is 401', { method: 'HEAD', path: '/' }, { status: 401 }],
-  ['where tokens are required, the token path itself needs none', put({ [TTL]: '60' }), { status: 200 }],
-  [
-    'where tokens are required, a wrong method is 405',
-    { method: 'POST', path: '/', body: '' },
-    { status: 405 },
-  ],
+  ['HEAD without a token is 401', { method: 'HEAD', path: '/' }, { status: 401 }],
+  ['the token path itself needs no token', put({ [TTL]: '60' }), { status: 200 }],
+  ['a wrong method is 405 also without a token', { method: 'POST', path: '/', body: '' }, { status: 405 }],
 ]
 
 const ROLE_ROWS: Row[] = [
   [
-    'the role list with a slash is the role and nothing else',
+    'the role list with a slash has only the role',
     get(`${CREDS}/`),
     { status: 200, body: 'team/reader', headers: PLAIN },
   ],
@@ -256,7 +248,7 @@ const ROLE_ROWS: Row[] = [
     ],
   ),
   [
-    'the document needs no list before it (AWS_EC2_INSTANCE_PROFILE_NAME)',
+    'the document may be requested without the list (AWS_EC2_INSTANCE_PROFILE_NAME)',
     get(`${CREDS}/reader`),
     { status: 200, headers: { 'last-modified': /GMT$/ } },
   ],
@@ -266,8 +258,8 @@ const ROLE_ROWS: Row[] = [
     { status: 200, body: DOCUMENT },
   ],
   ['a query is ignored', get(`${CREDS}/reader?x=/../..`), { status: 200, body: DOCUMENT }],
-  ['the extended list is the role', get(`${EXTENDED}/`), { status: 200, body: 'team/reader' }],
-  ['the extended list goes without a slash', get(EXTENDED), { status: 200, body: 'team/reader' }],
+  ['the extended list has only the role', get(`${EXTENDED}/`), { status: 200, body: 'team/reader' }],
+  ['the extended list is served without a slash', get(EXTENDED), { status: 200, body: 'team/reader' }],
   [
     'the extended document adds the account id',
     get(`${EXTENDED}/reader`),
@@ -275,12 +267,12 @@ const ROLE_ROWS: Row[] = [
   ],
   ['the extended document of another role is 404', get(`${EXTENDED}/admin`), { status: 404 }],
   [
-    'iam/ lists what is there',
+    'iam/ lists its content',
     get('/latest/meta-data/iam/'),
     { status: 200, body: 'info\nsecurity-credentials/' },
   ],
   [
-    'iam lists without a slash too',
+    'iam without a slash has the same list',
     get('/latest/meta-data/iam'),
     { status: 200, body: 'info\nsecurity-credentials/' },
   ],
@@ -324,7 +316,7 @@ const TREE_ROWS: Row[] = [
     get('/'),
     { status: 200, body: /^1\.0\n2007-01-19\n[\s\S]*2016-04-19\n[\s\S]*\nlatest$/ },
   ],
-  ['/latest lists what there is', get('/latest'), { status: 200, body: 'dynamic\nmeta-data' }],
+  ['/latest lists its content', get('/latest'), { status: 200, body: 'dynamic\nmeta-data' }],
   ['/latest/ lists the same', get('/latest/'), { status: 200, body: 'dynamic\nmeta-data' }],
   [
     'meta-data/ lists leaves and directories in order',
@@ -334,19 +326,23 @@ const TREE_ROWS: Row[] = [
       body: 'iam/\ninstance-id\ninstance-type\nlocal-ipv4\nmac\nnetwork/\nplacement/\nservices/',
     },
   ],
-  ['meta-data lists without a slash too', get('/latest/meta-data'), { status: 200, body: /^iam\/\n/ }],
+  [
+    'meta-data without a slash has the same list',
+    get('/latest/meta-data'),
+    { status: 200, body: /^iam\/\n/ },
+  ],
   [
     'placement/ lists its leaves',
     get('/latest/meta-data/placement/'),
     { status: 200, body: 'availability-zone\navailability-zone-id\nregion' },
   ],
   [
-    'a directory of directories lists them with slashes',
+    'a directory lists its directories with slashes',
     get('/latest/meta-data/network/interfaces/'),
     { status: 200, body: 'macs/' },
   ],
   [
-    'a directory named after an address lists',
+    'a list may have directories named after an address',
     get('/latest/meta-data/network/interfaces/macs/'),
     { status: 200, body: '0e:00:00:00:00:01/' },
   ],
@@ -356,7 +352,7 @@ const TREE_ROWS: Row[] = [
     { status: 200, body: 'eu-west-1', headers: PLAIN },
   ],
   [
-    'a leaf goes with a trailing slash (botocore’s zone)',
+    'a leaf is served with a trailing slash (botocore’s zone)',
     get('/latest/meta-data/placement/availability-zone/'),
     { status: 200, body: 'eu-west-1b' },
   ],
@@ -366,11 +362,11 @@ const TREE_ROWS: Row[] = [
     { status: 200, body: METADATA['dynamic/instance-identity/document'], headers: PLAIN },
   ],
   [
-    'the identity document goes with a trailing slash (Datadog)',
+    'the identity document is served with a trailing slash (Datadog)',
     get('/latest/dynamic/instance-identity/document/'),
     { status: 200, body: /eu-west-1/ },
   ],
-  ['dynamic/ lists', get('/latest/dynamic/'), { status: 200, body: 'instance-identity/' }],
+  ['dynamic/ lists its content', get('/latest/dynamic/'), { status: 200, body: 'instance-identity/' }],
   [
     'a dated version is an alias (cloud-init)',
     get('/2009-04-04/meta-data/instance-id'),
@@ -378,7 +374,7 @@ const TREE_ROWS: Row[] = [
   ],
   ['version 1.0 is an alias', get('/1.0/meta-data/placement/region'), { status: 200, body: 'eu-west-1' }],
   [
-    'credentials go under a dated version',
+    'credentials are served under a dated version',
     get('/2021-03-23/meta-data/iam/security-credentials/reader'),
     { status: 200, body: DOCUMENT },
   ],
@@ -406,7 +402,7 @@ const TREE_ROWS: Row[] = [
     get('/latest%2Fmeta-data%2Fplacement/region'),
     { status: 200, body: 'eu-west-1' },
   ],
-  ['a name of the prototype is 404', get('/latest/meta-data/constructor'), { status: 404 }],
+  ['a name of Object.prototype is 404', get('/latest/meta-data/constructor'), { status: 404 }],
   ['/latest/api/ is 404', get('/latest/api/'), { status: 404 }],
 ]
 
@@ -419,21 +415,29 @@ const HTTP_ROWS: Row[] = [
     ],
   ),
   ['PUT on metadata is 405', { method: 'PUT', path: `${CREDS}/reader`, body: 'x' }, { status: 405 }],
-  ['the IPv6 metadata address is a good Host', { host: '[fd00:ec2::254]' }, { status: 200 }],
-  ['another spelling of the IPv6 address is a good Host', { host: '[FD00:EC2:0:0::254]' }, { status: 200 }],
-  ['a Host with a port is good', { host: '169.254.169.254:80' }, { status: 200 }],
-  ['loopback with a port is a good Host', { host: '127.0.0.1:9169' }, { status: 200 }],
-  ['IPv6 loopback is a good Host', { host: '[::1]:9169' }, { status: 200 }],
-  ['localhost is a good Host', { host: 'LocalHost:9169' }, { status: 200 }],
+  ['the IPv6 metadata address is allowed as Host', { host: '[fd00:ec2::254]' }, { status: 200 }],
+  [
+    'another spelling of the IPv6 address is allowed as Host',
+    { host: '[FD00:EC2:0:0::254]' },
+    { status: 200 },
+  ],
+  ['a Host with a port is allowed', { host: '169.254.169.254:80' }, { status: 200 }],
+  ['loopback with a port is allowed as Host', { host: '127.0.0.1:9169' }, { status: 200 }],
+  ['IPv6 loopback is allowed as Host', { host: '[::1]:9169' }, { status: 200 }],
+  ['localhost is allowed as Host', { host: 'LocalHost:9169' }, { status: 200 }],
   [
     'another name as Host is 403 (DNS rebinding)',
     { host: 'evil.example' },
     { status: 403, body: /403 - Forbidden/ },
   ],
-  ['a name that starts like the address is 403', { host: '169.254.169.254.evil.example' }, { status: 403 }],
+  [
+    'a name that starts like the address is 403 as Host',
+    { host: '169.254.169.254.evil.example' },
+    { status: 403 },
+  ],
   ['0.0.0.0 as Host is 403', { host: '0.0.0.0' }, { status: 403 }],
   ['user information in Host is 403', { host: 'evil@169.254.169.254' }, { status: 403 }],
-  ['an empty Host is none', { host: '' }, { status: 200 }],
+  ['an empty Host counts as none', { host: '' }, { status: 200 }],
   ['a bad Host is 403 also for a token', { ...put({ [TTL]: '60' }), host: 'evil.example' }, { status: 403 }],
   ['a second Host is refused', { headers: { host: 'evil.example' } }, { status: 403 }],
   [
@@ -447,7 +451,7 @@ const HTTP_ROWS: Row[] = [
     { status: 200, body: /latest$/ },
   ],
   [
-    'an absolute target to elsewhere is 403, whatever Host says',
+    'an absolute target with another host is 403, whatever Host says',
     { path: 'http://evil.example/' },
     { status: 403 },
   ],
@@ -458,7 +462,7 @@ const HTTP_ROWS: Row[] = [
     { status: 200, body: 'team/reader' },
   ],
   ['HTTP/1.0 with Host is served', { version: '1.0' }, { status: 200 }],
-  ['a path of 4096 characters is looked at', get(`/${'a'.repeat(4095)}`), { status: 404 }],
+  ['a path of 4096 characters is not too long', get(`/${'a'.repeat(4095)}`), { status: 404 }],
   ['a longer path is 414', get(`/${'a'.repeat(4096)}`), { status: 414 }],
   [
     'more than a hundred header lines are 431',
@@ -472,22 +476,26 @@ const HTTP_ROWS: Row[] = [
     { status: 413 },
   ],
   ['GET with a body is served', { ...get(`${CREDS}/reader`), body: 'x' }, { status: 200, body: DOCUMENT }],
-  ['a header that is none is 400', get('/', { 'X Y': '1' }), { status: 400 }],
+  ['an invalid header is 400', get('/', { 'X Y': '1' }), { status: 400 }],
   [
-    'Upgrade is not followed',
+    'Upgrade is ignored',
     get('/', { Upgrade: 'h2c', Connection: 'Upgrade, HTTP2-Settings, close' }),
     { status: 200 },
   ],
   ['Range is ignored', get(`${CREDS}/reader`, { Range: 'bytes=0-3' }), { status: 200, body: DOCUMENT }],
-  ['a condition is ignored', get('/', { 'If-Modified-Since': new Date().toUTCString() }), { status: 200 }],
   [
-    'gzip is not used though accepted (Go)',
+    'a conditional header is ignored',
+    get('/', { 'If-Modified-Since': new Date().toUTCString() }),
+    { status: 200 },
+  ],
+  [
+    'gzip is not used although the client accepts it (Go)',
     get(`${CREDS}/reader`, { 'Accept-Encoding': 'gzip' }),
     { status: 200, body: DOCUMENT, headers: { 'content-encoding': undefined } },
   ],
   ['CONNECT is 405', { method: 'CONNECT', path: '169.254.169.254:80' }, { status: 405 }],
   [
-    'the version probe of old HashiCorp tools finds EC2',
+    'the version probe of old HashiCorp tools recognises EC2',
     get('/latest'),
     { status: 200, headers: { server: 'EC2ws' } },
   ],
@@ -514,15 +522,15 @@ describe('the metadata contract', () => {
     workshop?.remove()
   })
 
-  describe('token', () => testRows(() => optional.port, TOKEN_ROWS))
-  describe('session, IMDSv1 allowed', () =>
+  describe('for tokens', () => testRows(() => optional.port, TOKEN_ROWS))
+  describe('for sessions, with IMDSv1 allowed', () =>
     testRows(() => optional.port, [...SESSION_ROWS, ...OPTIONAL_ROWS]))
-  describe('session, tokens required', () =>
+  describe('for sessions, with tokens required', () =>
     testRows(() => required.port, [...SESSION_ROWS, ...REQUIRED_ROWS]))
-  describe('role', () => testRows(() => optional.port, ROLE_ROWS))
-  describe('HEAD', () => testRows(() => optional.port, HEAD_ROWS))
-  describe('tree', () => testRows(() => optional.port, TREE_ROWS))
-  describe('HTTP', () => testRows(() => optional.port, HTTP_ROWS))
+  describe('for roles', () => testRows(() => optional.port, ROLE_ROWS))
+  describe('for HEAD', () => testRows(() => optional.port, HEAD_ROWS))
+  describe('for the tree', () => testRows(() => optional.port, TREE_ROWS))
+  describe('for HTTP', () => testRows(() => optional.port, HTTP_ROWS))
   for (const [what, shapes] of Object.entries(SHAPES))
     describe(what, () => testShapes(() => optional.port, shapes))
 })

@@ -1,4 +1,4 @@
-/** OpenTelemetry's own EC2 detectors at 169.254.169.254, behind the redirect. Both return nothing at all where one leaf is missing. */
+/** OpenTelemetry's own EC2 detectors with 169.254.169.254 behind the redirect. Both return nothing at all if one leaf is missing. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
@@ -22,13 +22,13 @@ const DETECTORS = {
 describe('an OpenTelemetry detector', needs, () => {
   let aws: Aws
   let workshop: Workshop
-  let told: Readonly<Record<string, string>>
+  let nodeMetadata: Readonly<Record<string, string>>
 
   before(async () => {
     ;[aws, workshop] = await Promise.all([Aws.start(), openWorkshop()])
     const imds = imdsClient(aws.imdsUrl, systemClock)
     const [listed] = partsOf([])
-    told = (await readPart(imds, listed ?? assert.fail())).values
+    nodeMetadata = (await readPart(imds, listed ?? assert.fail())).values
     imds.close()
   })
   after(async () => {
@@ -36,7 +36,7 @@ describe('an OpenTelemetry detector', needs, () => {
     await aws?.stop()
   })
 
-  /** What a detector finds out in a pod whose sidecar is told this. */
+  /** What a detector finds in a pod whose sidecar has this metadata. */
   async function detect(argv: readonly string[], metadata: object): Promise<Record<string, string>> {
     const file = join(workshop.directory, 'metadata.json')
     writeFileSync(file, JSON.stringify(metadata))
@@ -50,11 +50,11 @@ describe('an OpenTelemetry detector', needs, () => {
 
   for (const [language, detector] of Object.entries(DETECTORS))
     test(
-      `for ${language} finds out all that it would on the node, and without hostname nothing`,
+      `for ${language} finds the same as on the node, and nothing without hostname`,
       detector.needs,
       async () => {
         const { config } = aws
-        assert.deepEqual(await detect(detector.argv, told), {
+        assert.deepEqual(await detect(detector.argv, nodeMetadata), {
           'cloud.provider': 'aws',
           'cloud.platform': 'aws_ec2',
           'cloud.account.id': config.account,
@@ -62,9 +62,9 @@ describe('an OpenTelemetry detector', needs, () => {
           'cloud.availability_zone': config.availabilityZone,
           'host.id': config.instanceId,
           'host.type': config.instanceType,
-          'host.name': told.hostname,
+          'host.name': nodeMetadata.hostname,
         })
-        const { hostname, ...before } = told
+        const { hostname, ...before } = nodeMetadata
         assert.equal(hostname, 'ip-10-0-0-10.eu-west-1.compute.internal')
         assert.deepEqual(await detect(detector.argv, before), {})
       },

@@ -1,4 +1,4 @@
-/** The client of the sidecar over real TCP: whole answers in any pieces, and nothing taken for one that is none. */
+/** The sidecar's HTTP client over real TCP: it reads complete answers in any pieces, and rejects everything else. */
 import assert from 'node:assert/strict'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { createServer as createTcpServer, type Server, type Socket } from 'node:net'
@@ -19,7 +19,7 @@ async function optionsFor(server: Server): Promise<GetOptions> {
   return { ...DEFAULTS, host: '127.0.0.1', port: await listening(server) }
 }
 
-/** Somebody who answers with these pieces, one packet each, and then hangs up, unless told to stay. */
+/** A server that answers with these pieces, one packet each, and then closes the connection, unless `stay` is set. */
 function speaking(pieces: readonly string[], stay = false): Promise<GetOptions> {
   return optionsFor(
     createTcpServer({ noDelay: true }, (socket: Socket) => {
@@ -39,8 +39,8 @@ function http(handler: (request: IncomingMessage, response: ServerResponse) => v
   return optionsFor(createServer({ requireHostHeader: false }, handler))
 }
 
-describe('the client of the sidecar', () => {
-  test('says whom it asks, sends the headers given, and gets status, headers and body', async () => {
+describe('the HTTP client of the sidecar', () => {
+  test('sends Host and the given headers, and returns status, headers and body', async () => {
     let seen: IncomingMessage | undefined
     const options = await http((request, response) => {
       seen = request
@@ -56,7 +56,7 @@ describe('the client of the sidecar', () => {
     assert.equal(seen?.headers.host, `127.0.0.1:${options.port}`)
   })
 
-  test('reads what node:http streams without a length to the end of the connection', async () => {
+  test('reads an answer without a length, as node:http streams it, until it is complete', async () => {
     const options = await http((_request, response) => {
       response.write('one ')
       response.end('two')
@@ -69,7 +69,7 @@ describe('the client of the sidecar', () => {
     assert.equal((await get({ ...options, answerTimeout: 60_000 })).body, 'ok')
   })
 
-  test('reads an answer in whatever pieces it comes', async () => {
+  test('reads an answer whatever the pieces it arrives in', async () => {
     const whole = 'HTTP/1.1 200 OK\r\nX-A:  b \r\ncontent-length: 7\r\n\r\ngr\u00fcn\r\n'
     await fc.assert(
       fc.asyncProperty(fc.uniqueArray(fc.nat(whole.length), { maxLength: 5 }), async (cuts) => {
@@ -85,24 +85,24 @@ describe('the client of the sidecar', () => {
   const NONE: [string, string[]][] = [
     ['another protocol', ['SSH-2.0-OpenSSH_9\r\n']],
     ['another version of HTTP', ['HTTP/2 200\r\n\r\n']],
-    ['a status that is none', ['HTTP/1.1 99 Low\r\n\r\n']],
+    ['an invalid status', ['HTTP/1.1 99 Low\r\n\r\n']],
     ['an interim answer', ['HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n']],
     ['a header line without a colon', ['HTTP/1.1 200 OK\r\nnonsense\r\n\r\n']],
     ['a folded header line', ['HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n']],
     ['two lengths', ['HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab']],
-    ['a length that is no number', ['HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n']],
+    ['a length that is not a number', ['HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n']],
     ['a chunked body', ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n']],
     ['a head without end', [`HTTP/1.1 200 OK\r\nA: ${'b'.repeat(9000)}`]],
-    ['a hang-up inside the head', ['HTTP/1.1 200 OK\r\nA: b\r\n']],
+    ['a connection that ends inside the head', ['HTTP/1.1 200 OK\r\nA: b\r\n']],
     ['an announced body that is too long', ['HTTP/1.1 200 OK\r\nContent-Length: 1001\r\n\r\n']],
     ['a body that is too long', [`HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(1001)}`]],
   ]
   for (const [what, pieces] of NONE)
-    test(`takes ${what} for no answer`, async () => {
+    test(`rejects ${what}`, async () => {
       await assert.rejects(get(await speaking(pieces)), AnswerError)
     })
 
-  test('takes a body cut short for no answer', async () => {
+  test('rejects a body that is cut short', async () => {
     const options = await speaking(['HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf'])
     await assert.rejects(get(options), /ended before the answer was complete/)
     await assert.rejects(get(await speaking([])), /ended before the answer was complete/)
@@ -113,13 +113,13 @@ describe('the client of the sidecar', () => {
     await assert.rejects(get({ ...options, answerTimeout: 50 }), /no complete answer within 50 ms/)
   })
 
-  test('gives the code of a connection that is refused', async () => {
+  test('gives the error code of a refused connection', async () => {
     const options = await speaking([])
     servers.at(-1)?.close()
     await assert.rejects(get(options), { code: 'ECONNREFUSED' })
   })
 
-  test('sends nothing that would break out of its line', async () => {
+  test('refuses to send a path or header that would break its line', async () => {
     let asked = 0
     const options = await http((_request, response) => {
       asked++

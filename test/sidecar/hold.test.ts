@@ -1,4 +1,4 @@
-/** How long a pod's start is held, on a clock that the test turns. */
+/** How long a pod's start is held, with a clock that the test controls. */
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -19,7 +19,7 @@ let files = 0
 const REFUSED = { ready: false, code: 'role-not-allowed', detail: 'The namespace does not allow it.' }
 const READY = { ready: true, code: 'ready' }
 
-/** Lets promises that are settled go on. */
+/** Lets settled promises continue. */
 const settle = () => new Promise((done) => setImmediate(done))
 
 function held(
@@ -38,7 +38,7 @@ function held(
     log,
     giveUp: (sentence) => void ends.push({ at: clock.monotonic(), sentence }),
   })
-  /** In steps in which every loop gets its turn. */
+  /** Lets time pass in steps, so that every loop gets its turn. */
   const pass = async (milliseconds: number) => {
     const until = clock.monotonic() + milliseconds
     await settle()
@@ -50,8 +50,8 @@ function held(
   return { clock, file, lines, ends, hold, pass }
 }
 
-describe('a hold', () => {
-  test('makes the file when all is ready, and no more is done after that', async () => {
+describe('a hold of the pod’s start', () => {
+  test('creates the file when the sidecar is ready, and does nothing after that', async () => {
     const state = { readiness: REFUSED as Readiness, word: 'stays' as const }
     const { clock, file, ends, pass } = held(state)
     await pass(1000)
@@ -64,14 +64,14 @@ describe('a hold', () => {
     assert.equal(clock.pending(), 0)
   })
 
-  test('of what is ready at once ends at once', async () => {
+  test('ends at once if the sidecar is ready at once', async () => {
     const { clock, file, pass } = held({ readiness: READY, word: 'unknown' })
     await pass(0)
     assert.equal(existsSync(file), true)
     assert.equal(clock.pending(), 0)
   })
 
-  test('ends after a minute where nobody tells whether the pod stays, with the block first', async () => {
+  test('ends after a minute if the broker does not say whether the pod stays, and names a missing block first', async () => {
     const { ends, file, lines, clock, pass } = held({
       readiness: REFUSED,
       reason: '169.254.169.254 answered; the node guard is away',
@@ -90,7 +90,7 @@ describe('a hold', () => {
     )
   })
 
-  test('says what it waited for', async () => {
+  test('names what it waited for when it ends', async () => {
     const { ends, pass } = held({ readiness: REFUSED, word: 'unknown' })
     await pass(SHORT_HOLD_MS + 100)
     assert.equal(
@@ -108,7 +108,7 @@ describe('a hold', () => {
     assert.ok(LONG_HOLD_MS > 600_000, 'after ten minutes the back-off begins again')
   })
 
-  test('ends soon after the broker has fallen silent', async () => {
+  test('ends soon after the broker has stopped answering', async () => {
     const state = { readiness: REFUSED, word: 'stays' as PodState }
     const { ends, pass } = held(state)
     await pass(200_000)
@@ -129,7 +129,7 @@ describe('a hold', () => {
     )
   })
 
-  test('whose file cannot be made says so', async () => {
+  test('ends with the reason if the file cannot be created', async () => {
     const { ends, pass } = held({ readiness: READY, word: 'unknown' }, join(directory, 'none', 'file'))
     await pass(10)
     assert.match(
@@ -139,11 +139,11 @@ describe('a hold', () => {
   })
 })
 
-describe('what the broker says of the pod', () => {
+describe('the broker’s answer about the pod', () => {
   const answer = (status: number, body: string) =>
     podStateOf({ kind: 'answer', status, body, retryAfter: undefined, cacheControl: undefined })
 
-  test('is that it leaves, stays, or nothing that could be relied on', () => {
+  test('means that the pod leaves, that it stays, or nothing if it is not understood', () => {
     assert.equal(answer(200, '{"terminating":true}'), 'leaves')
     assert.equal(answer(200, '{"terminating":false}'), 'stays')
     for (const [status, body] of [
@@ -158,19 +158,19 @@ describe('what the broker says of the pod', () => {
   })
 })
 
-describe('the proof of the block', () => {
+describe('the check that the block is in place', () => {
   const SEEN: Proof = { refused: false, dialled: ['169.254.169.254'], seen: '169.254.169.254 answered' }
   const PROVEN: Proof = { refused: true, dialled: ['169.254.169.254'], seen: '' }
 
   function proving(mode: ProofMode, rounds: Proof[]) {
     const clock = fakeClock()
     const { log, lines } = captureLog('info')
-    const prove = async () => rounds.shift() ?? assert.fail('proven once more')
+    const prove = async () => rounds.shift() ?? assert.fail('checked once more')
     const proof = blockProofOf({ mode, prove, clock, log })
     return { proof, clock, messages: () => lines.map(({ msg }) => msg) }
   }
 
-  test('goes on until the endpoint refuses, and says meanwhile what it saw', async () => {
+  test('is repeated until the endpoint refuses connections, and shows its last result until then', async () => {
     const { proof, clock, messages } = proving('enforce', [SEEN, SEEN, PROVEN])
     proof.start()
     await settle()
@@ -186,7 +186,7 @@ describe('the proof of the block', () => {
     assert.equal(clock.pending(), 0)
   })
 
-  test('is one round that passes whatever it sees, where it only reports', async () => {
+  test('is done once and always passes with --proof=report', async () => {
     const { proof, messages } = proving('report', [SEEN])
     proof.start()
     await settle()
@@ -194,7 +194,7 @@ describe('the proof of the block', () => {
     assert.deepEqual(messages(), ['block not proven, going on (--proof=report)'])
   })
 
-  test('is the gate’s where it is off', () => {
+  test('is left to the gate with --proof=off', () => {
     const { proof } = proving('off', [])
     proof.start()
     assert.equal(proof.passed(), true)

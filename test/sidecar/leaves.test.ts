@@ -1,6 +1,6 @@
 /**
- * Leaf by leaf, what docs/metadata.md says is what a sidecar serves: a node's metadata service, read by the broker's own code, told to the built
- * sidecar, asked over HTTP.
+ * A sidecar serves exactly the leaves that docs/metadata.md says: a node's metadata service is read by the broker's own
+ * code, passed to the built sidecar, and requested over HTTP.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -8,7 +8,7 @@ import { systemClock } from '../../common/clock.ts'
 import { lineLogger } from '../../common/log.ts'
 import { imdsClient } from '../../node-guard/broker/instance/imds.ts'
 import { LEAVES } from '../../node-guard/broker/instance/leaves.ts'
-import { metadata } from '../../node-guard/broker/instance/snapshot.ts'
+import { metadataSnapshot } from '../../node-guard/broker/instance/snapshot.ts'
 import { readPage } from '../docs/markdown.ts'
 import { Aws } from '../sandbox/aws/client.ts'
 import { CLIENTS } from './support/clients.ts'
@@ -30,7 +30,7 @@ import { freshToken } from './support/table.ts'
 type Served = 'yes' | 'own' | 'on request' | 'no'
 const SERVED: readonly string[] = ['yes', 'own', 'on request', 'no'] satisfies Served[]
 
-/** The page's rows: pattern of a path below `/latest/` → what is said of it. */
+/** The page's rows: pattern of a path below `/latest/` → whether it is served. */
 const ROWS = new Map(
   [...readPage('docs/metadata.md').prose.matchAll(/^\| (`.+?`) \| ([^|]+) \| [^|]+ \| [^|]+ \|$/gm)].flatMap(
     ([, leaves = '', served = '']) =>
@@ -45,7 +45,7 @@ function pathOf(leaf: string): string {
 const fits = (pattern: string, path: string) =>
   new RegExp(`^${pattern.replaceAll('.', '\\.').replaceAll('*', '[^/]+')}$`).test(path)
 
-/** What is said of a path; throws where that is not one thing. */
+/** Whether the page says that a path is served. Throws if it does not have exactly one row for it. */
 function said(path: string): Served {
   const rows = [...ROWS].filter(([pattern]) => fits(pattern, path)).map(([, served]) => served)
   const [served = ''] = rows
@@ -55,7 +55,7 @@ function said(path: string): Served {
 }
 
 const NIC = 'meta-data/network/interfaces/macs/02:29:96:8f:6a:2d'
-/** What the sandbox's ordinary node has not. */
+/** Leaves that the sandbox's ordinary node does not have. */
 const RARE = {
   'meta-data/ancestor-ami-ids': 'ami-1\nami-2',
   'meta-data/elastic-gpus/associations/egpu-1': '{}',
@@ -94,7 +94,7 @@ describe('instance metadata', () => {
   let workshop: Workshop
   const brokers: TestBroker[] = []
   const sidecars: SidecarProcess[] = []
-  /** Path below `/latest/` → text, of everything the node's metadata service has. */
+  /** Path below `/latest/` → text, for every leaf of the node's metadata service. */
   let node: ReadonlyMap<string, string>
   let sidecar: SidecarProcess
 
@@ -121,20 +121,20 @@ describe('instance metadata', () => {
     return started
   }
 
-  /** A sidecar that is told what a broker with `--metadata-allow` reads. */
+  /** A sidecar with the metadata that a broker with `--metadata-allow` reads. */
   async function sidecarOf(allowed: readonly string[]): Promise<SidecarProcess> {
     const stopping = new AbortController()
     const imds = imdsClient(aws.imdsUrl, systemClock)
     const log = lineLogger('test', 'warn', (line) => assert.fail(line))
     const by = { clock: systemClock, log, signal: stopping.signal }
-    const { current, tried } = metadata(imds, { allowed, region: undefined }, by)
-    await tried
+    const { current, firstRead } = metadataSnapshot(imds, { allowed, region: undefined }, by)
+    await firstRead
     stopping.abort()
     imds.close()
     return sidecarTold(current())
   }
 
-  /** What a sidecar should serve of the node's. */
+  /** The text that a sidecar should serve for a leaf of the node. */
   const textOf = (path: string, text = node.get(path)) =>
     path.endsWith('/local-ipv4s') ? text?.split('\n')[0] : text
   const leaves = (served: Served) => [...node.keys()].filter((path) => said(path) === served)
@@ -145,12 +145,12 @@ describe('instance metadata', () => {
     assert.deepEqual(idle, ['meta-data/iam/security-credentials-extended/*'])
   })
 
-  test('the page and the broker have the same list', () => {
+  test('the page and the broker have the same list of leaves', () => {
     const yes = [...ROWS].filter(([, served]) => served === 'yes').map(([pattern]) => pattern)
     assert.deepEqual(yes.sort(), Object.keys(LEAVES).sort())
   })
 
-  test('each leaf that is served has the node’s text, with and without a slash, by IMDSv1 and 2, and for HEAD its length', async () => {
+  test('each served leaf has the node’s text, with and without a slash, by IMDSv1 and IMDSv2, and its length for HEAD', async () => {
     const headers = { 'X-aws-ec2-metadata-token': await freshToken(sidecar.port) }
     for (const leaf of leaves('yes')) {
       const path = `/latest/${leaf}`
@@ -167,7 +167,7 @@ describe('instance metadata', () => {
     }
   })
 
-  test('each leaf that is not served, and what it lies in, is not there: 404 with EC2’s page', async () => {
+  test('each leaf that is not served is a 404 with EC2’s page, and so is its directory', async () => {
     for (const leaf of [...leaves('no'), ...leaves('on request')])
       for (const path of [`/latest/${leaf}`, `/latest/${leaf}/`]) {
         const answer = await ask(sidecar.port, { path })
@@ -189,7 +189,7 @@ describe('instance metadata', () => {
       )
   })
 
-  test('the listings lead to what is served and to nothing else', async () => {
+  test('the listings lead to all served leaves and to no other', async () => {
     const found = await crawl(`http://127.0.0.1:${sidecar.port}/`, '')
     const own = [...found.keys()].filter((path) => said(path) === 'own')
     assert.deepEqual(own, ['meta-data/iam/info', 'meta-data/iam/security-credentials/reader'])
@@ -197,13 +197,13 @@ describe('instance metadata', () => {
     assert.deepEqual(others.sort(), leaves('yes').sort())
   })
 
-  test('nothing of the node’s own role, user data or signatures is in what is served', async () => {
+  test('no served leaf has the node’s own role, user data or signatures', async () => {
     const secret = [...leaves('no'), ...leaves('own')].map((path) => node.get(path) ?? assert.fail(path))
     const all = [...(await crawl(`http://127.0.0.1:${sidecar.port}/`, '')).values()].join('\n')
     for (const text of secret) assert.ok(!all.includes(text), text)
   })
 
-  test('what can be had on request is served where it is allowed, in any language, and what cannot be had never is', async () => {
+  test('leaves on request are served if they are allowed, and leaves that are never served are not', async () => {
     const all = await sidecarOf([...REQUESTED])
     for (const leaf of leaves('on request')) {
       const { status, body } = await ask(all.port, { path: `/latest/${leaf}` })
@@ -215,14 +215,14 @@ describe('instance metadata', () => {
     assert.equal((await ask(all.port, { path: list })).body, textOf(list.slice('/latest/'.length)))
   })
 
-  test('an older broker’s sidecar answers 404 to what that broker does not tell, and lists the rest', async () => {
+  test('leaves that an older broker does not send are a 404, and the others are listed', async () => {
     const old = await sidecarTold(METADATA)
     assert.equal((await ask(old.port, { path: '/latest/meta-data/hostname' })).status, 404)
     const listing = (await ask(old.port, { path: '/latest/meta-data/' })).body.split('\n')
     assert.ok(!listing.includes('hostname') && listing.includes('instance-id'))
   })
 
-  describe('what programs ask for', () => {
+  describe('in the requests of programs', () => {
     for (const { client, paths, absent = [] } of CLIENTS)
       test(`${client} finds what it reads`, async () => {
         const headers = { 'X-aws-ec2-metadata-token': await freshToken(sidecar.port, 60) }
@@ -246,7 +246,7 @@ async function crawl(base: string, directory: string): Promise<Map<string, strin
   }
   const found = new Map<string, string>()
   for (const name of (await get(directory)).split('\n')) {
-    // The root lists its directories without a slash, keys by number and name, and the list of roles is no directory of theirs.
+    // The root lists its directories without a slash, and public keys are listed by number and name.
     const path = directory + name.replace(/^(\d+)=.*$/, '$1/openssh-key')
     const isDirectory = name.endsWith('/') || (directory === '' && name !== 'user-data')
     if (!isDirectory) found.set(path, await get(path))

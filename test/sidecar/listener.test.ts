@@ -1,4 +1,4 @@
-/** Our node:http adapter beside @hono/node-server: the same app, the same requests, the same answers. */
+/** Our node:http adapter compared with @hono/node-server: the same app gives the same answers to the same requests. */
 import assert from 'node:assert/strict'
 import { createServer, type Server } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
@@ -65,8 +65,8 @@ const SAME: readonly (readonly [string, Exchange])[] = [
   ['a body', { method: 'POST', path: '/echo', body: 'some text' }],
   ['an empty body', { method: 'POST', path: '/echo', body: '' }],
   ['a JSON body', { method: 'POST', path: '/json', body: '{"a":[1]}' }],
-  ['a JSON body that is none', { method: 'POST', path: '/json', body: '{' }],
-  ['a body nobody reads', { method: 'PUT', path: '/unread', body: 'x'.repeat(100) }],
+  ['an invalid JSON body', { method: 'POST', path: '/json', body: '{' }],
+  ['a body that the app does not read', { method: 'PUT', path: '/unread', body: 'x'.repeat(100) }],
   [
     'a chunked body',
     { method: 'POST', path: '/echo', headers: { 'Transfer-Encoding': 'chunked', 'X-Chunks': '' } },
@@ -79,7 +79,7 @@ const SAME: readonly (readonly [string, Exchange])[] = [
   ['HTTP/1.0', { path: '/text', version: '1.0' }],
 ]
 
-/** What must agree; the rest (date, connection) is node:http's in both. */
+/** The headers that must agree; the others (date, connection) come from node:http in both. */
 const COMPARED = ['content-type', 'content-length', 'x-one', 'transfer-encoding']
 
 describe('the adapter', () => {
@@ -119,7 +119,7 @@ describe('the adapter', () => {
       assert.equal(mine?.status, theirs?.status)
       assert.equal(mine?.body, theirs?.body)
       for (const name of COMPARED) {
-        // The official adapter sends some empty bodies chunked; ours always tells their length.
+        // The official adapter sends some empty bodies chunked; ours always sends their length.
         if (/length|encoding/.test(name) && mine?.headers.get('content-length') === '0') continue
         assert.equal(mine?.headers.get(name), theirs?.headers.get(name), name)
       }
@@ -131,7 +131,7 @@ describe('the adapter', () => {
     assert.equal((await ask(port(ours), exchange)).body, 'hello')
   })
 
-  test('refuses an announced body past the limit with 413 and ends the connection', async () => {
+  test('refuses an announced body over the limit with 413 and ends the connection', async () => {
     const answer = await ask(port(ours), {
       method: 'POST',
       path: '/echo',
@@ -141,18 +141,18 @@ describe('the adapter', () => {
     assert.equal(answer.headers.get('connection'), 'close')
   })
 
-  test('takes a body of exactly the limit', async () => {
+  test('accepts a body of exactly the limit', async () => {
     const body = 'x'.repeat(BODY_LIMIT)
     assert.equal((await ask(port(ours), { method: 'POST', path: '/echo', body })).body, body)
   })
 
-  test('refuses a chunked body past the limit with 413, read by the app or not', async () => {
+  test('refuses a chunked body over the limit with 413', async () => {
     const chunk = `${(BODY_LIMIT + 1).toString(16)}\r\n${'x'.repeat(BODY_LIMIT + 1)}\r\n0\r\n\r\n`
     const head = requestBytes({ method: 'POST', path: '/echo', headers: { 'Transfer-Encoding': 'chunked' } })
     assert.equal(parseAnswers(await send(port(ours), head + chunk))[0]?.status, 413)
   })
 
-  test('cuts the connection of a client that goes on sending a body past the limit after its answer', async () => {
+  test('closes the connection of a client that sends a body over the limit after its answer', async () => {
     const socket = connect(port(ours), '127.0.0.1')
     socket.on('error', () => {})
     socket.write(
@@ -165,23 +165,23 @@ describe('the adapter', () => {
     await until('the answer comes before the body', () => received.includes('not read'))
     const pump = setInterval(() => socket.write(`400\r\n${'x'.repeat(1024)}\r\n`), 1)
     try {
-      await until('the connection is cut', () => socket.destroyed)
+      await until('the connection is closed', () => socket.destroyed)
     } finally {
       clearInterval(pump)
       socket.destroy()
     }
   })
 
-  test('tells the app through the signal that the client went away, and goes on', async () => {
+  test('aborts the request’s signal when the client disconnects, and continues to serve', async () => {
     const socket = connect(port(ours), '127.0.0.1')
     socket.write(requestBytes({ path: '/hangs' }))
     await until('the handler waits', () => waiting === 1)
     socket.destroy()
-    await until('the handler was told', () => aborted === 1)
+    await until('the signal is aborted', () => aborted === 1)
     assert.equal((await ask(port(ours), { path: '/text' })).body, 'hello')
   })
 
-  test('survives clients that leave in the middle of a body', async () => {
+  test('survives clients that disconnect in the middle of a body', async () => {
     for (let round = 0; round < 20; round++) {
       const socket = connect(port(ours), '127.0.0.1')
       await new Promise<void>((done) => socket.once('connect', done))
@@ -191,7 +191,7 @@ describe('the adapter', () => {
     assert.equal((await ask(port(ours), { path: '/text' })).body, 'hello')
   })
 
-  test('answers 500 and tells the error when the app itself rejects', async () => {
+  test('answers 500 and reports the error when the app itself rejects', async () => {
     const seen: unknown[] = []
     const broken = createServer(
       requestListener(() => Promise.reject(new Error('broken app')), {

@@ -1,6 +1,6 @@
 /**
- * amazon-ec2-metadata-mock, which AWS publishes, beside the table of request shapes: it answers as the table says that EC2
- * does, wherever it is not known to be wrong. So the table is not our word alone.
+ * amazon-ec2-metadata-mock, which AWS publishes, compared with the table of request shapes: it answers as the table says
+ * of EC2, except where it is known to be wrong. So the table does not depend on our knowledge alone.
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -16,19 +16,19 @@ import { ask, send } from './support/index.ts'
 
 const MOCK = 'ec2-metadata-mock'
 
-/** Where the mock differs from EC2: what is known of EC2 stands in the table. */
+/** Where the mock differs from EC2, whose answers are in the table. */
 const DEVIATIONS: Readonly<Record<string, number>> = {
-  // Go's HTTP server demands a Host.
+  // Go's HTTP server requires a Host.
   'no Host, HTTP/1.1 (aws-c-auth before 0.6.29)': 400,
   'no Host, the list': 400,
   'no Host, a token (aws-c-auth before 0.6.29)': 400,
   'no Host, HEAD': 400,
-  // It has no rule for proxies.
+  // The mock has no rule for proxies.
   'X-Forwarded-For': 200,
-  'X-Forwarded-For of this very address': 200,
+  'X-Forwarded-For with the metadata address': 200,
   'an empty X-Forwarded-For': 200,
   'x-forwarded-for in lower case': 200,
-  // Its router strips slashes, redirects doubled ones, knows no versions and does not look at methods.
+  // Its router removes trailing slashes, redirects doubled ones, has no versions and ignores methods.
   'a trailing slash': 200,
   'a dated version': 404,
   'a doubled slash (Java with an endpoint that ends in one)': 301,
@@ -40,8 +40,8 @@ const DEVIATIONS: Readonly<Record<string, number>> = {
   POST: 200,
   PUT: 200,
   DELETE: 200,
-  // Where IMDSv1 is allowed it does not look at tokens.
-  'a token that is none': 200,
+  // With IMDSv1 allowed it ignores tokens.
+  'an invalid token': 200,
   'a token of another instance': 200,
 }
 
@@ -74,13 +74,13 @@ describe('the metadata mock of AWS', needsPeer(MOCK), () => {
   }
 
   for (const shape of known)
-    test(`answers ${shape.what} as ${shape.what in DEVIATIONS ? 'is known of it' : 'EC2'}`, async () => {
+    test(`answers ${shape.what} ${shape.what in DEVIATIONS ? 'with its known deviation' : 'like EC2'}`, async () => {
       const ec2 = shape.ec2 === 'unpublished' ? shape.ours : shape.ec2
       assert.equal(await statusOf(shape), DEVIATIONS[shape.what] ?? ec2)
     })
 })
 
-test('every deviation of the mock is from an answer of EC2 that is known', () => {
+test('every deviation of the mock is from a known answer of EC2', () => {
   const names = new Map(known.map((shape) => [shape.what, shape]))
   for (const [what, status] of Object.entries(DEVIATIONS))
     assert.notEqual(names.get(what)?.ec2 ?? status, status, what)

@@ -1,4 +1,4 @@
-/** A sidecar that holds its pod's start itself, as a process in a pod's network. */
+/** A sidecar that itself holds its pod's start, as a process in a pod's network. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
@@ -9,14 +9,14 @@ import { openWorkshop, type Workshop } from './support/index.ts'
 
 const SCRIPT = join(import.meta.dirname, 'support', 'one-stage.ts')
 
-describe('a sidecar of one stage', needsNamespaces(), () => {
+describe('a sidecar that holds its pod’s start', needsNamespaces(), () => {
   let workshop: Workshop
   before(async () => {
     workshop = await openWorkshop()
   })
   after(() => workshop?.remove())
 
-  test('lets the pod start once the block is proven, not again beside its app, and ends where the pod is deleted', async () => {
+  test('lets the pod start once the block is in place, does not check again after a restart, and ends if the pod is deleted', async () => {
     const { directory, bundle, tokenFile } = workshop
     const argv = ['--net', process.execPath, SCRIPT, directory, bundle, tokenFile]
     const { stdout, stderr } = await promisify(execFile)('unshare', argv, { timeout: 120_000 })

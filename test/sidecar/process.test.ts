@@ -43,7 +43,7 @@ import {
 const IAM = '/latest/meta-data/iam'
 const CREDS = `${IAM}/security-credentials`
 const T = 'X-aws-ec2-metadata-token'
-/** The second that is promised, on a machine that has much else to do; nothing but our own end comes within it. */
+/** More than the promised second, for a busy machine, and less than any other reason for an end would take. */
 const PROMPTLY_MS = 4000
 
 describe('the sidecar process', () => {
@@ -75,7 +75,7 @@ describe('the sidecar process', () => {
     ...more,
   })
 
-  test('accepts after a restart the tokens it issued before', async () => {
+  test('accepts the tokens it issued before a restart', async () => {
     const settings = env(await newBroker(), { POD2IAM_IMDS_TOKENS: 'required' })
     const first = await start(settings, { ready: true })
     const token = await freshToken(first.port)
@@ -86,7 +86,7 @@ describe('the sidecar process', () => {
     await second.end()
   })
 
-  test('refuses the tokens of another pod', async () => {
+  test('refuses the tokens of another pod’s sidecar', async () => {
     const broker = await newBroker()
     const [one, other] = [await start(env(broker)), await start(env(broker))]
     const token = await freshToken(one.port)
@@ -94,7 +94,7 @@ describe('the sidecar process', () => {
     await Promise.all([one.end(), other.end()])
   })
 
-  test('keeps its key in one file that only its user can read', async () => {
+  test('keeps its key in a file that only its user can read', async () => {
     const settings = env(await newBroker())
     const sidecar = await start(settings)
     const files = readdirSync(settings.POD2IAM_STATE_DIR)
@@ -104,7 +104,7 @@ describe('the sidecar process', () => {
     await sidecar.end()
   })
 
-  test('replaces a key file that others could have read or that is broken', async () => {
+  test('replaces a key file that is broken or that other users could read', async () => {
     const settings = env(await newBroker())
     const file = join(settings.POD2IAM_STATE_DIR, 'imds-token-key')
     for (const content of [Buffer.alloc(32, 7), Buffer.alloc(3)]) {
@@ -117,7 +117,7 @@ describe('the sidecar process', () => {
     }
   })
 
-  test('serves, and says so, when its state directory cannot be used', async () => {
+  test('serves, with a warning, when its state directory cannot be used', async () => {
     const sidecar = await start(env(await newBroker(), { POD2IAM_STATE_DIR: '/proc/nowhere' }), {
       ready: true,
     })
@@ -131,7 +131,7 @@ describe('the sidecar process', () => {
     await sidecar.end()
   })
 
-  test('says 503 at once, not ready and why, while the broker is away at start, and recovers', async () => {
+  test('answers 503 at once and is not ready, with the reason, while the broker is away at its start, and recovers', async () => {
     const gone = await startBroker(await freePort())
     await gone.close()
     const sidecar = await start(env(gone))
@@ -141,7 +141,7 @@ describe('the sidecar process', () => {
       assert.deepEqual([status, /503 - Service Unavailable/.test(body)], [503, true], path)
     }
     assert.ok(Date.now() - started < PROMPTLY_MS)
-    const waiting = await until('it says why', async () => {
+    const waiting = await until('it gives the reason', async () => {
       const state = await readyz(sidecar.healthPort)
       return state.code === 'broker-unreachable' && state
     })
@@ -153,7 +153,7 @@ describe('the sidecar process', () => {
     await sidecar.end()
   })
 
-  test('answers a refusal as EC2 does, keeps the gate closed, and says the remedy last', async () => {
+  test('answers a refusal as EC2 does, keeps the gate closed, and logs the remedy last', async () => {
     const remedy = 'Role team/reader refuses the node role. Remedy: add it to the trust policy.'
     const broker = await newBroker()
     broker.credentials = problem('sts-denied', remedy)
@@ -178,7 +178,7 @@ describe('the sidecar process', () => {
     assert.equal(sidecar.logs.at(-1)?.msg, `credentials refused: ${remedy}`)
   })
 
-  test('lists an ARN annotation as the ARN while it is refused', async () => {
+  test('lists a role that is annotated as an ARN by its ARN while it is refused', async () => {
     const broker = await newBroker()
     broker.credentials = problem('role-not-allowed', 'no')
     const sidecar = await start(env(broker, { POD2IAM_ROLE: ROLE_ARN }))
@@ -206,7 +206,7 @@ describe('the sidecar process', () => {
     await sidecar.end()
   })
 
-  test('keeps its snapshot and its credentials when the broker dies', async () => {
+  test('keeps its metadata snapshot and its credentials when the broker ends', async () => {
     const broker = await newBroker()
     const sidecar = await start(env(broker), { ready: true })
     await broker.close()
@@ -233,7 +233,7 @@ describe('the sidecar process', () => {
     await sidecar.end()
   })
 
-  test('leaves out of a snapshot what it must never serve, prints objects as EC2 does, and ignores nonsense', async () => {
+  test('ignores forbidden and invalid values of a snapshot, and prints objects as EC2 does', async () => {
     const broker = await newBroker()
     broker.metadata = json({
       'placement/region': 'eu-west-1',
@@ -260,7 +260,7 @@ describe('the sidecar process', () => {
     await sidecar.end()
   })
 
-  test('exits 0 within a second on SIGTERM, with connections open, losing no request', async () => {
+  test('exits with 0 soon after SIGTERM despite open connections, and loses no request', async () => {
     const sidecar = await start(env(await newBroker()), { ready: true })
     const idle = connect(sidecar.port, '127.0.0.1')
     await new Promise<void>((done) => idle.once('connect', done))
@@ -280,7 +280,7 @@ describe('the sidecar process', () => {
                 body += data
               })
               response.on('end', () => {
-                // A client that was told so asks no more: the next sidecar is somebody else's.
+                // A client that got this header sends no more requests here: they would need the next sidecar.
                 if (response.headers.connection === 'close') going = false
                 if (response.statusCode === 200 && body.endsWith('}')) outcomes.answered++
                 else outcomes.lost.push(`status ${response.statusCode}`)
@@ -289,7 +289,7 @@ describe('the sidecar process', () => {
             },
           )
           request.on('error', (error) => {
-            // Who lets the connection idle that long finds it closed, as with any server: here when we are held up.
+            // As with any server, a connection that was idle so long is closed. It happens here if this process was delayed.
             const tooLate = request.reusedSocket && asked > signalled + LIMITS.drain
             if (!tooLate) outcomes.lost.push(error.message)
             going = false
@@ -308,7 +308,7 @@ describe('the sidecar process', () => {
     assert.deepEqual(outcomes.lost, [])
   })
 
-  test('still answers keep-alive connections just after SIGTERM, and tells them that it was the last time', async () => {
+  test('still answers on keep-alive connections just after SIGTERM, and closes them with the answer', async () => {
     const broker = await newBroker()
     const askWhileStopping = async () => {
       const sidecar = await start(env(broker), { ready: true })
@@ -330,14 +330,14 @@ describe('the sidecar process', () => {
       return { received, late }
     }
     let seen = await askWhileStopping()
-    // Not to be judged where we were held up and asked too late.
+    // Try again if this process was delayed and sent the request too late.
     for (let round = 1; seen.received === '' && seen.late && round < 10; round++)
       seen = await askWhileStopping()
     const [answer] = parseAnswers(seen.received)
     assert.deepEqual([answer?.body, answer?.headers.get('connection')], ['team/reader', 'close'])
   })
 
-  test('exits 0 within a second although a client has sent half a request, with the refusal as last line', async () => {
+  test('exits with 0 soon after SIGTERM although a client has sent half a request, with the refusal as its last log line', async () => {
     const broker = await newBroker()
     broker.credentials = problem('sts-denied', 'Remedy: trust.')
     const sidecar = await start(env(broker))
@@ -346,7 +346,7 @@ describe('the sidecar process', () => {
     socket.on('error', () => {})
     await new Promise<void>((done) => socket.once('connect', done))
     socket.write('GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n')
-    // An answer to somebody else shows that the bytes before it were read.
+    // An answer to another request shows that the earlier bytes were read.
     await ask(sidecar.port, { path: '/' })
     const signalled = Date.now()
     assert.equal(await sidecar.end('SIGTERM'), 0)
@@ -355,7 +355,7 @@ describe('the sidecar process', () => {
     socket.destroy()
   })
 
-  test('answers a request that arrived together with SIGTERM', async () => {
+  test('answers a request that arrives together with SIGTERM', async () => {
     const sidecar = await start(env(await newBroker()), { ready: true })
     const socket = connect(sidecar.port, '127.0.0.1')
     await new Promise<void>((done) => socket.once('connect', done))
@@ -375,7 +375,7 @@ describe('the sidecar process', () => {
 
   test('logs one line for each credential request, with method, path, status and duration', async () => {
     const sidecar = await start(env(await newBroker()), { ready: true })
-    // Lines of its start may still be on their way.
+    // Log lines of its start may still arrive.
     const requests = () => sidecar.logs.filter(({ msg }) => msg === 'request')
     await ask(sidecar.port, { path: `${CREDS}/?secret=query` })
     await ask(sidecar.port, { path: `${CREDS}/reader`, headers: { [T]: await freshToken(sidecar.port) } })
@@ -423,7 +423,7 @@ describe('the sidecar process', () => {
       assert.ok(!text.includes(secret), secret)
   })
 
-  test('keeps a log line short and on one line, whatever was asked for', async () => {
+  test('keeps a log entry short and on one line, whatever was requested', async () => {
     const sidecar = await start(env(await newBroker()), { ready: true })
     await ask(sidecar.port, { path: `${CREDS}/${'x'.repeat(3000)}%0A%22%7B` })
     await ask(sidecar.port, { path: `${CREDS}/${'x'.repeat(3000)}` })
@@ -432,7 +432,7 @@ describe('the sidecar process', () => {
     await sidecar.end()
   })
 
-  test('goes on serving when nobody reads its log any more', async () => {
+  test('continues to serve after the reader of its log is gone', async () => {
     const sidecar = await start(env(await newBroker()), { ready: true })
     sidecar.child.stdout?.destroy()
     for (let round = 0; round < 5; round++)
@@ -440,10 +440,10 @@ describe('the sidecar process', () => {
     assert.equal(await sidecar.end(), 0)
   })
 
-  test('goes on serving when its log pipe is full, and says later what was lost', async () => {
+  test('continues to serve while its log pipe is full, and later logs how many lines were lost', async () => {
     const pipe = join(workshop.directory, `log-${process.hrtime.bigint()}`)
     spawnSync('mkfifo', [pipe])
-    // Held open at both ends and read only later: what a container runtime that hangs looks like.
+    // Both ends are held open and read only later, as with a container runtime that hangs.
     const fd = openSync(pipe, constants.O_RDWR | constants.O_NONBLOCK)
     const child = spawn(process.execPath, [workshop.bundle], {
       env: env(await newBroker(), { POD2IAM_LOG_LEVEL: 'debug' }),
@@ -512,7 +512,7 @@ describe('the sidecar process', () => {
     await sidecar.end()
   })
 
-  test('tells of bad settings together, one sentence each, and exits 2', () => {
+  test('reports all bad settings together, in one sentence each, and exits with 2', () => {
     const bad = {
       POD2IAM_BROKER_URL: 'https://broker/',
       POD2IAM_IMDS_TOKENS: 'maybe',
@@ -525,7 +525,7 @@ describe('the sidecar process', () => {
     for (const name of Object.keys(bad)) assert.match(stderr, new RegExp(name))
   })
 
-  test('exits 1 with a sentence when its port is taken', async () => {
+  test('exits with 1 and the reason when its port is taken', async () => {
     const broker = await newBroker()
     const sidecar = await start(env(broker), { ready: true })
     const { status, stdout } = spawnSync(process.execPath, [workshop.bundle], {
@@ -537,7 +537,7 @@ describe('the sidecar process', () => {
     await sidecar.end()
   })
 
-  test('loads neither undici nor tls, http2 or crypto', () => {
+  test('loads neither undici nor tls, https, http2 or crypto', () => {
     const probe = join(workshop.directory, 'probe.cjs')
     writeFileSync(
       probe,

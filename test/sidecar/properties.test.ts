@@ -5,7 +5,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { Headers as OurHeaders } from '../../sidecar/http/web.ts'
 import { hostAllowed } from '../../sidecar/imds/host.ts'
-import { meansRole } from '../../sidecar/imds/role-name.ts'
+import { matchesRole } from '../../sidecar/imds/role-name.ts'
 import { MAX_TARGET, parseTarget } from '../../sidecar/imds/target.ts'
 import { MAX_TOKEN_TTL, parseTtl, SessionTokens } from '../../sidecar/imds/tokens.ts'
 import { listing, metadataTree } from '../../sidecar/imds/tree.ts'
@@ -17,7 +17,7 @@ const url = (rest: string) => `http://169.254.169.254${rest}`
 const bytes = (maxLength: number, minLength = 0) => fc.uint8Array({ minLength, maxLength })
 
 describe('a request target', () => {
-  test('of any text is a path or a refusal, never an exception', () => {
+  test('made from any text is parsed or refused, without an exception', () => {
     fc.assert(
       fc.property(
         fc.oneof(fc.string({ maxLength: 300 }), fc.string({ unit: 'binary', maxLength: 300 })),
@@ -34,7 +34,7 @@ describe('a request target', () => {
     )
   })
 
-  test('means the same however many slashes stand between and after its segments', () => {
+  test('is the same path however many slashes are between and after its segments', () => {
     fc.assert(
       fc.property(
         path,
@@ -55,7 +55,7 @@ describe('a request target', () => {
     )
   })
 
-  test('means the same percent-encoded, once', () => {
+  test('is the same path when it is percent-encoded once, but not twice', () => {
     const encodeAll = (text: string) =>
       [...Buffer.from(text)].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('')
     fc.assert(
@@ -71,7 +71,7 @@ describe('a request target', () => {
     )
   })
 
-  test('under a listed version is the same as under latest', () => {
+  test('under a listed version is the same path as under latest', () => {
     fc.assert(
       fc.property(fc.constantFrom(...VERSIONS), path, (version, segments) => {
         const [dated, latest] = [version, 'latest'].map((first) =>
@@ -84,7 +84,7 @@ describe('a request target', () => {
     )
   })
 
-  test('longer than the limit is 414, whatever it is made of', () => {
+  test('longer than the limit is 414, whatever its characters', () => {
     fc.assert(
       fc.property(fc.constantFrom('a', '/', '%41', '?'), (unit) => {
         const result = parseTarget(url(`/${unit.repeat(MAX_TARGET)}`))
@@ -93,7 +93,7 @@ describe('a request target', () => {
     )
   })
 
-  test('takes its authority from an absolute form and never from the path', () => {
+  test('never gets its authority from the path', () => {
     fc.assert(
       fc.property(path, (segments) => {
         const text = `/latest/http://evil.example/${segments.join('/')}`
@@ -108,7 +108,7 @@ const NAMES = ['instance-data', 'instance-data.ec2.internal', 'instance-data.eu-
 describe('a Host', () => {
   const good = ['169.254.169.254', '[fd00:ec2::254]', '127.0.0.1', '[::1]', 'localhost']
 
-  test('of any name but ours is refused, and of any address but the metadata service’s and loopback', () => {
+  test('is refused unless it is a name of EC2, the metadata service’s address or loopback', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -129,7 +129,7 @@ describe('a Host', () => {
     )
   })
 
-  test('that a web page can have is refused, whatever it begins or ends like', () => {
+  test('that a web page can have is refused, also if it begins or ends like an allowed one', () => {
     fc.assert(
       fc.property(fc.constantFrom(...good, ...NAMES), fc.domain(), (ours, theirs) => {
         const label = ours.replace(/[[\]:]/g, '')
@@ -139,7 +139,7 @@ describe('a Host', () => {
     )
   })
 
-  test('of EC2’s own is allowed in any case, with and without the root’s dot', () => {
+  test('with a name of EC2 is allowed in upper and lower case, with and without the root dot', () => {
     fc.assert(
       fc.property(fc.constantFrom(...NAMES), fc.boolean(), fc.boolean(), (name, upper, dot) => {
         assert.ok(hostAllowed((upper ? name.toUpperCase() : name) + (dot ? '.' : '')))
@@ -147,7 +147,7 @@ describe('a Host', () => {
     )
   })
 
-  test('of ours is allowed with any port, and not with anything around it', () => {
+  test('with an allowed name is allowed with any port, and not with other text around it', () => {
     fc.assert(
       fc.property(
         fc.constantFrom(...good),
@@ -174,7 +174,7 @@ describe('headers', () => {
     .filter((text) => !/^set-cookie2?$|^cookie$/i.test(text))
   const value = fc.stringMatching(/^[!-~]([ -~]{0,20}[!-~])?$/)
 
-  test('behave as the standard’s on random names and values', () => {
+  test('behave like the standard Headers for random names and values', () => {
     fc.assert(
       fc.property(fc.array(fc.tuple(name, value), { maxLength: 8 }), (pairs) => {
         const ours = new OurHeaders(pairs)
@@ -195,17 +195,17 @@ describe('a session token', () => {
   const key = bytes(32, 32)
   const ttl = fc.integer({ min: 1, max: MAX_TOKEN_TTL })
 
-  /** Who made it remembers it, who starts again has only the key: both must say the same. */
-  const everybody = (secret: Uint8Array, maker: SessionTokens) => [maker, new SessionTokens(secret)]
+  /** The object that issued the token has it in memory, and one after a restart has only the key: both must agree. */
+  const both = (secret: Uint8Array, maker: SessionTokens) => [maker, new SessionTokens(secret)]
 
-  test('lives as long as was asked for and not a second longer', () => {
+  test('is valid for the requested lifetime and not a second longer', () => {
     fc.assert(
       fc.property(key, now, ttl, (secret, time, seconds) => {
         const maker = new SessionTokens(secret)
         const token = maker.issue(seconds, time)
         assert.match(token, /^[A-Za-z0-9_-]{54}==$/)
-        // Twice: the second time from memory.
-        for (const tokens of [...everybody(secret, maker), ...everybody(secret, maker)]) {
+        // Each twice, since the second result comes from memory.
+        for (const tokens of [...both(secret, maker), ...both(secret, maker)]) {
           assert.equal(tokens.lifetime(token, time), seconds)
           assert.equal(tokens.lifetime(token, time), seconds)
           assert.equal(tokens.lifetime(token, time + seconds * 1000), undefined)
@@ -214,14 +214,14 @@ describe('a session token', () => {
     )
   })
 
-  test('is known by its key when hundreds were made since', () => {
+  test('is still valid after hundreds of others were issued', () => {
     const tokens = new SessionTokens(new Uint8Array(32))
     const made = Array.from({ length: 300 }, (_, index) => tokens.issue(index + 1, 2_000_000_000_000))
     for (const [index, token] of made.entries())
       assert.equal(tokens.lifetime(token, 2_000_000_000_000), index + 1)
   })
 
-  test('is worth nothing under another key', () => {
+  test('is not valid with another key', () => {
     fc.assert(
       fc.property(key, key, now, (one, other, time) => {
         fc.pre(Buffer.compare(one, other) !== 0)
@@ -233,7 +233,7 @@ describe('a session token', () => {
     )
   })
 
-  test('is worth nothing with any one character changed', () => {
+  test('is not valid with any one character changed', () => {
     const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_='
     fc.assert(
       fc.property(key, now, fc.nat(55), fc.constantFrom(...alphabet), (secret, time, at, character) => {
@@ -247,7 +247,7 @@ describe('a session token', () => {
     )
   })
 
-  test('has one spelling: spare bits of its last character must be zero', () => {
+  test('has only one spelling, since the spare bits of its last character must be zero', () => {
     const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
     fc.assert(
       fc.property(key, now, fc.integer({ min: 1, max: 15 }), (secret, time, spare) => {
@@ -261,7 +261,7 @@ describe('a session token', () => {
     )
   })
 
-  test('of any other text is none', () => {
+  test('is not any other text', () => {
     fc.assert(
       fc.property(key, fc.string(), now, (secret, text, time) =>
         assert.equal(new SessionTokens(secret).lifetime(text, time), undefined),
@@ -269,7 +269,7 @@ describe('a session token', () => {
     )
   })
 
-  test('has a lifetime from 1 to 21600, written in digits', () => {
+  test('has a lifetime from 1 to 21600, given in digits', () => {
     fc.assert(
       fc.property(fc.oneof(fc.integer().map(String), fc.string()), (text) => {
         const good = /^\+?\d+$/.test(text) && Number(text) >= 1 && Number(text) <= 21_600 && text.length <= 11
@@ -279,15 +279,15 @@ describe('a session token', () => {
   })
 })
 
-describe('the end of a session token', () => {
+describe('the signature at the end of a session token', () => {
   const signed = 8
   const mac = (key: Uint8Array, message: Uint8Array) => createHmac('sha256', key).update(message).digest()
 
-  test('is node:crypto’s HMAC-SHA256 of what stands before it, with keys of any length', () => {
+  test('is the HMAC-SHA256 of the bytes before it, as node:crypto computes it, for keys of any length', () => {
     fc.assert(
       fc.property(bytes(150), now, (key, time) => {
         const tokens = new SessionTokens(key)
-        // The second one shows that the first left the keyed state as it was.
+        // The second token shows that the first did not change the keyed state.
         for (let count = 0; count < 2; count++) {
           const all = Buffer.from(tokens.issue(60, time), 'base64url')
           assert.deepEqual(all.subarray(signed), mac(key, all.subarray(0, signed)))
@@ -297,7 +297,7 @@ describe('the end of a session token', () => {
     )
   })
 
-  test('that node:crypto made is accepted, and no other', () => {
+  test('is accepted if node:crypto computed it, and not with a changed bit', () => {
     fc.assert(
       fc.property(bytes(64, 32), bytes(3, 3), now, (key, nonce, time) => {
         const head = Buffer.alloc(signed)
@@ -315,7 +315,7 @@ describe('the end of a session token', () => {
 })
 
 describe('the tree', () => {
-  test('lists every leaf it serves and serves every leaf it lists', () => {
+  test('lists every leaf that it serves and serves every leaf that it lists', () => {
     fc.assert(
       fc.property(
         fc.dictionary(
@@ -343,7 +343,7 @@ describe('the tree', () => {
     )
   })
 
-  test('never serves credentials, user data or signatures, whatever a snapshot says', () => {
+  test('never serves credentials, user data or signatures, even if a snapshot has them', () => {
     const never = fc.constantFrom(
       'iam/info',
       'iam/security-credentials/x',
@@ -364,7 +364,7 @@ describe('the tree', () => {
 })
 
 describe('a role name', () => {
-  test('means the role only when it is one of its spellings', () => {
+  test('means the role only if it is one of its spellings', () => {
     const arn = 'arn:aws:iam::111111111111:role/team/reader'
     const right = ['reader', 'team/reader', arn]
     fc.assert(
@@ -375,7 +375,7 @@ describe('a role name', () => {
           fc.constantFrom('team', '/reader', 'reader/', 'role/team/reader', ''),
         ),
         (text) => {
-          assert.equal(meansRole(text, ['team/reader', arn, undefined]), right.includes(text))
+          assert.equal(matchesRole(text, ['team/reader', arn, undefined]), right.includes(text))
         },
       ),
     )

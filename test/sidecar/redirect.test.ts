@@ -12,14 +12,14 @@ const needs = { ...needsPeer('nft'), ...needsPeer('unshare'), ...needsNamespaces
 
 const MODE = 'AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE'
 
-/** Of awscrt: 0.16 sends no Host, 0.38 an IPv6 address without brackets. */
+/** Versions of awscrt: 0.16 sends no Host, and 0.38 an IPv6 address without brackets. */
 const CLIENTS: readonly [what: string, command: string, env: Record<string, string>][] = [
   ['awscrt 0.16', 'whoami-awscrt-0.16', {}],
   ['awscrt 0.38', 'whoami-awscrt-0.38', {}],
   ['awscrt 0.38 in IPv6 mode', 'whoami-awscrt-0.38', { [MODE]: 'IPv6' }],
 ]
 
-/** What was seen in a namespace of its own, also by a client. */
+/** What the script and a client saw in a network namespace of their own. */
 async function seenInside(...client: readonly string[]) {
   const workshop = await openWorkshop()
   try {
@@ -40,7 +40,7 @@ describe('behind the redirect', () => {
     async () => {
       const seen = await seenInside()
       assert.equal(seen.before, 'self-test-pending')
-      // It asks every 10 ms; what it asks, and who asks it, share the machine with others.
+      // The sidecar checks every 10 ms, but the machine may be busy.
       assert.ok(seen.readyAfter < 60_000, `${seen.readyAfter} ms`)
       assert.deepEqual([seen.v4, seen.v6], ['team/reader', 'team/reader'])
     },

@@ -1,4 +1,4 @@
-/** The refresher with a clock that the test turns, against a little broker over real HTTP. */
+/** The refresher with a clock that the test controls, and a small broker over real HTTP. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { CREDENTIALS_PATH } from '../../common/protocol.ts'
@@ -18,9 +18,9 @@ type Rig = {
   readonly clock: FakeClock
   readonly store: CredentialStore
   readonly logs: LogLine[]
-  /** Waits until the step under way is over and the next one is planned; gives the milliseconds until it. */
+  /** Waits until the current step is over and the next one is scheduled. Returns the milliseconds until then. */
   readonly settled: () => Promise<number>
-  /** Lets time pass up to and over the next step. */
+  /** Lets time pass until the next step is over. */
   readonly nextStep: () => Promise<void>
 }
 
@@ -37,7 +37,7 @@ describe('the refresher', () => {
     await broker.close()
   })
 
-  /** @param patience real milliseconds for an answer: few where none is to come */
+  /** @param patience real milliseconds to wait for an answer: few if none will come */
   function start(urls: readonly string[] = [broker.url], patience = 30_000): Rig {
     const clock = fakeClock()
     const store = new CredentialStore(clock)
@@ -71,7 +71,7 @@ describe('the refresher', () => {
       settled,
       nextStep: async () => {
         while (asked === planned) {
-          // Long sleeps are cut into slices; between them nothing is asked.
+          // Long sleeps are divided into slices, without a request between them.
           clock.advanceSync(clock.next())
           if (clock.pending() === 0) break
         }
@@ -83,7 +83,7 @@ describe('the refresher', () => {
   const good = (clock: FakeClock, life = 60 * MINUTE, changes = {}) =>
     json(credentialsBody(changes, clock.now(), life))
 
-  test('asks at once, with the token of the file at that moment', async () => {
+  test('requests credentials at once, with the current token of the file', async () => {
     const clock = fakeClock()
     broker.credentials = good(clock)
     token = 'first'
@@ -97,7 +97,7 @@ describe('the refresher', () => {
     assert.equal(broker.asked.at(-1)?.authorization, 'Bearer rotated')
   })
 
-  test('refreshes at half of the lifetime, a tenth early at most', async () => {
+  test('refreshes at half of the lifetime, or up to a tenth of it earlier', async () => {
     const rig = start()
     broker.credentials = good(rig.clock)
     await rig.settled()
@@ -110,7 +110,7 @@ describe('the refresher', () => {
     assert.equal(view.kind === 'valid' && view.credentials.accessKeyId, 'ASIASECOND')
   })
 
-  test('keeps serving through an outage, then says 503, then recovers by itself', async () => {
+  test('keeps credentials in an outage until they expire, and then recovers by itself', async () => {
     const rig = start()
     broker.credentials = good(rig.clock)
     await rig.settled()
@@ -126,7 +126,7 @@ describe('the refresher', () => {
     assert.equal(rig.logs.at(-1)?.msg, 'credentials obtained')
   })
 
-  test('tells an outage once, not at every try', async () => {
+  test('logs an outage once, not at every attempt', async () => {
     broker.credentials = problem('sts-unavailable', 'STS does not answer.')
     const rig = start()
     await rig.settled()
@@ -134,7 +134,7 @@ describe('the refresher', () => {
     assert.equal(rig.logs.filter(({ code }) => code === 'sts-unavailable').length, 1)
   })
 
-  test('tries again within a second while nothing can be handed out', async () => {
+  test('tries again within a second while there are no credentials', async () => {
     broker.credentials = problem('pod-unknown', 'The watch is behind.')
     const rig = start()
     const waits = [await rig.settled()]
@@ -154,7 +154,7 @@ describe('the refresher', () => {
     assert.equal(rig.clock.next(), 17_000)
   })
 
-  test('logs a refusal as one sentence with the remedy and asks slowly', async () => {
+  test('logs a refusal as one sentence with the remedy, and tries again slowly', async () => {
     broker.credentials = problem('sts-denied', 'Add the node role to the trust policy of team/reader.')
     const rig = start()
     assert.equal(await rig.settled(), 5000)
@@ -168,7 +168,7 @@ describe('the refresher', () => {
     assert.equal(rig.store.view().kind, 'valid')
   })
 
-  test('asks at once after the wall clock jumped forward, as after a suspend', async () => {
+  test('requests credentials soon after the wall clock has jumped forward, as after a suspend', async () => {
     const rig = start()
     broker.credentials = good(rig.clock)
     await rig.settled()
@@ -182,7 +182,7 @@ describe('the refresher', () => {
     assert.ok(rig.logs.some(({ msg }) => msg.includes('clock jumped')))
   })
 
-  test('asks at once after the wall clock was set back', async () => {
+  test('requests credentials soon after the wall clock was set back', async () => {
     const rig = start()
     broker.credentials = good(rig.clock)
     await rig.settled()
@@ -202,16 +202,16 @@ describe('the refresher', () => {
     'a key with a newline': JSON.stringify(credentialsBody({ AccessKeyId: 'a\nb' })),
     'no secret': JSON.stringify({ ...credentialsBody(), SecretAccessKey: undefined }),
     'a number as token': JSON.stringify({ ...credentialsBody(), Token: 1 }),
-    'a time that is none': JSON.stringify(credentialsBody({ Expiration: 'tomorrow' })),
+    'an invalid time': JSON.stringify(credentialsBody({ Expiration: 'tomorrow' })),
     'a role of another ARN': JSON.stringify(credentialsBody({ Role: 'admin' })),
     'a role with two lines': JSON.stringify(credentialsBody({ Role: 'team/reader\nadmin' })),
-    'an ARN that is none': JSON.stringify(
+    'an ARN that is not a role': JSON.stringify(
       credentialsBody({ Role: 'reader', RoleArn: 'arn:aws:s3:::reader' }),
     ),
-    'credentials of the past': JSON.stringify(credentialsBody({}, Date.parse('2020-01-01T00:00:00Z'))),
-    'a body without end': JSON.stringify({ ...credentialsBody(), more: 'x'.repeat(300 * 1024) }),
+    'expired credentials': JSON.stringify(credentialsBody({}, Date.parse('2020-01-01T00:00:00Z'))),
+    'a body that is too long': JSON.stringify({ ...credentialsBody(), more: 'x'.repeat(300 * 1024) }),
   }))
-    test(`takes ${what} for no answer and keeps what it has`, async () => {
+    test(`rejects ${what} as an answer and keeps its credentials`, async () => {
       const rig = start()
       broker.credentials = good(rig.clock)
       await rig.settled()
@@ -222,7 +222,7 @@ describe('the refresher', () => {
       assert.ok(!JSON.stringify(rig.logs).includes('wJalrXUtnFEMI'))
     })
 
-  test('takes a redirect for no answer and does not follow it', async () => {
+  test('rejects a redirect as an answer and does not follow it', async () => {
     broker.credentials = (_request, response) =>
       void response.writeHead(302, { Location: '/elsewhere' }).end()
     const rig = start()
@@ -231,7 +231,7 @@ describe('the refresher', () => {
     assert.ok(!broker.asked.some(({ path }) => path === '/elsewhere'))
   })
 
-  test('takes a code it does not know as passing', async () => {
+  test('treats an unknown code as temporary', async () => {
     broker.credentials = (_request, response) =>
       void response.writeHead(403).end('{"code":"from-the-future"}')
     const rig = start()
@@ -239,14 +239,14 @@ describe('the refresher', () => {
     assert.equal(rig.store.view().kind, 'unavailable')
   })
 
-  test('gives up on a broker that hangs', async () => {
+  test('gives up waiting for a broker that hangs', async () => {
     broker.credentials = () => {}
     const rig = start([broker.url], 500)
     await rig.settled()
     assert.equal(rig.logs.at(-1)?.code, 'broker-unreachable')
   })
 
-  test('gives up on a broker that stops in the middle of its answer', async () => {
+  test('gives up waiting for a broker that stops in the middle of its answer', async () => {
     broker.credentials = (_request, response) =>
       void response.writeHead(200, { 'Content-Length': '100' }).write('{')
     const rig = start([broker.url], 500)
@@ -254,7 +254,7 @@ describe('the refresher', () => {
     assert.equal(rig.logs.at(-1)?.code, 'broker-unreachable')
   })
 
-  test('asks the second address when the first does not answer, and then that one first', async () => {
+  test('uses the second address when the first does not answer, and from then on uses it first', async () => {
     const port = await freePort()
     const first = await startBroker(port)
     await first.close()
@@ -271,7 +271,7 @@ describe('the refresher', () => {
     }
   })
 
-  test('takes the refusal of the first address as the answer', async () => {
+  test('accepts a refusal from the first address and does not try the second', async () => {
     const first = await startBroker()
     first.credentials = problem('role-not-allowed', 'Not here.')
     try {

@@ -1,4 +1,4 @@
-/** Whatever is refused for its form, by the app or before it, is one count and one line, over TCP on the built bundle. */
+/** Each request that is refused for its form, by the app or before it, gives one count and one log line. Over TCP on the built bundle. */
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -22,10 +22,10 @@ import {
   type Workshop,
 } from './support/index.ts'
 
-/** Must never be seen in a log or a metric. */
+/** Must never be in a log line or a metric. */
 const SECRET = 'c2VjcmV0'
 const GET = `GET ${LEAF}?q=${SECRET} HTTP/1.1`
-/** Served, whoever asks. */
+/** Served for every client. */
 const OPTIONS = `OPTIONS ${TOKEN_PATH} HTTP/1.1`
 const PUT = `PUT ${TOKEN_PATH} HTTP/1.1`
 
@@ -34,7 +34,7 @@ type Case = {
   readonly send: string
   readonly route: string
   readonly status: number | 'none'
-  /** Good requests before it, each with its own count. */
+  /** The number of valid requests before it, each with its own count. */
   readonly others?: number
 }
 
@@ -146,7 +146,7 @@ const BY_THE_APP: readonly Case[] = [
 describe('a refusal', () => {
   let workshop: Workshop
   let broker: TestBroker
-  /** Of the test at hand. */
+  /** The sidecar of the current test. */
   let sidecar: SidecarProcess
   const running: SidecarProcess[] = []
 
@@ -175,7 +175,7 @@ describe('a refusal', () => {
   const total = async () => (await counted()).reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
   const refusals = () => sidecar.logs.filter(({ msg }) => msg === 'request refused')
 
-  /** A reason is said once a minute: the second case of one is another process's. */
+  /** Each reason is logged once a minute, so the second case with the same reason uses another process. */
   const said = new Map<Refusal, number>()
   const processes: SidecarProcess[] = []
   const processFor = async (reason: Refusal) => {
@@ -189,14 +189,14 @@ describe('a refusal', () => {
   }
 
   for (const { reason, send: bytes, route, status, others = 0 } of [...BEFORE_THE_APP, ...BY_THE_APP])
-    test(`for ${reason} (${JSON.stringify(bytes.slice(0, 40))}) is one count and one line with a remedy`, async () => {
+    test(`for ${reason} (${JSON.stringify(bytes.slice(0, 40))}) gives one count and one log line with a remedy`, async () => {
       await processFor(reason)
       const [known, before] = [refusals().length, await total()]
       await send(sidecar.port, bytes, { halfClose: true }).catch(() => '')
       await until('it is logged', () => refusals().length > known)
       const sample = `pod2iam_sidecar_requests_total{route="${route}",status="${status}",reason="${reason}"} 1`
       assert.ok((await counted()).includes(sample), await metrics())
-      // How many of a flood were answered before its end depends on how it arrived.
+      // How many requests of a flood are answered before its end depends on how they arrive.
       if (reason === 'pipelining') assert.ok((await total()) > before + others)
       else assert.equal(await total(), before + others + 1)
       const [line, ...more] = refusals().slice(known)
@@ -208,7 +208,7 @@ describe('a refusal', () => {
       assert.doesNotMatch(JSON.stringify(sidecar.logs) + (await metrics()), new RegExp(SECRET))
     })
 
-  test('that comes again and again is counted each time, and said once', async () => {
+  test('that is repeated is counted each time and logged once', async () => {
     await start()
     for (let count = 0; count < 5; count++) await send(sidecar.port, 'x\r\n\r\n', { halfClose: true })
     const sample = 'pod2iam_sidecar_requests_total{route="malformed",status="400",reason="malformed"} 5'
@@ -216,7 +216,7 @@ describe('a refusal', () => {
     assert.equal(refusals().length, 1)
   })
 
-  test('of a slow client is a 408, and says so', async () => {
+  test('of a slow client is a 408 and is logged', async () => {
     await start()
     const socket = connect(sidecar.port, '127.0.0.1').on('error', () => {})
     try {
@@ -229,7 +229,7 @@ describe('a refusal', () => {
     }
   })
 
-  test('is not what a client does that goes away without having asked, or sends a newline too many', async () => {
+  test('is not counted for a client that disconnects without a request or sends an additional newline', async () => {
     await start()
     for (let count = 0; count < 3; count++) {
       const socket = connect(sidecar.port, '127.0.0.1').on('error', () => {})
@@ -242,7 +242,7 @@ describe('a refusal', () => {
     assert.deepEqual(refusals(), [])
   })
 
-  test('of the body of a request that has its answer is no second answer and no second count', async () => {
+  test('of the body of a request that is already answered gives no second answer and no second count', async () => {
     await start()
     const bytes = `${lines(PUT, HOST, `${TTL}: 60`, 'Transfer-Encoding: chunked')}zz\r\n`
     const text = await send(sidecar.port, bytes, { halfClose: true })
@@ -250,7 +250,7 @@ describe('a refusal', () => {
     assert.deepEqual(await counted(), ['pod2iam_sidecar_requests_total{route="token",status="200"} 1'])
   })
 
-  test('of a request for credentials is in the log every time', async () => {
+  test('of a request for credentials is logged every time', async () => {
     await start()
     for (let count = 0; count < 3; count++)
       assert.equal((await ask(sidecar.port, { path: LIST })).status, 401)
@@ -265,7 +265,7 @@ describe('a refusal', () => {
   })
 })
 
-test('a reason is said again after a minute, with how many were not said', () => {
+test('a reason is logged again after a minute, with the number of refusals that were not logged', () => {
   const clock = fakeClock()
   const { log, lines: said } = captureLog('info')
   const exchanged = exchangeLog(log, clock)

@@ -1,4 +1,4 @@
-/** When the broker is asked again, and what is handed out meanwhile: pure arithmetic and the store. */
+/** When the sidecar asks the broker again, and which credentials it serves meanwhile: pure arithmetic and the store. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
@@ -27,7 +27,7 @@ const refused: Outcome & { kind: 'refused' } = {
 }
 
 describe('refresh of credentials', () => {
-  test('of an hour comes when 30 to 36 minutes are left', () => {
+  test('that are valid for an hour is due when 30 to 36 minutes are left', () => {
     fc.assert(
       fc.property(fc.double({ min: 0, max: 1, noNaN: true }), (random) => {
         const left = 60 * MINUTE - refreshDelay(credentials(60 * MINUTE), NOW, random)
@@ -36,7 +36,7 @@ describe('refresh of credentials', () => {
     )
   })
 
-  test('that were already old when they came is soon, but not at once', () => {
+  test('that were already old when they arrived is due soon, but not at once', () => {
     const old = { ...credentials(60 * MINUTE), lastUpdated: NOW - 40 * MINUTE, expiration: NOW + 20 * MINUTE }
     for (const random of [0, 0.5, 1]) {
       const delay = refreshDelay(old, NOW, random)
@@ -44,7 +44,7 @@ describe('refresh of credentials', () => {
     }
   })
 
-  test('issued in the future, as it looks after the clock was set back, is not later for that', () => {
+  test('that seem to be issued in the future, as after the clock was set back, is not due later', () => {
     const held = {
       ...credentials(60 * MINUTE),
       lastUpdated: NOW + 120 * MINUTE,
@@ -56,7 +56,7 @@ describe('refresh of credentials', () => {
     }
   })
 
-  test('always comes before the last minute, whatever the lifetime', () => {
+  test('is always due before the last minute, whatever the lifetime', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 2 * MINUTE, max: 720 * MINUTE }),
@@ -76,10 +76,10 @@ describe('back-off', () => {
   const series = (outcome: Exclude<Outcome, { kind: 'credentials' }>, holding: boolean) =>
     [1, 2, 3, 4, 5, 6, 7, 30].map((failures) => retryDelay(outcome, failures, holding, 1))
 
-  test('with nothing to hand out starts at 100 ms and ends at 5 s', () => {
+  test('without credentials starts at 100 ms and ends at 5 s', () => {
     assert.deepEqual(series(retry, false), [100, 200, 400, 800, 1600, 3200, 5000, 5000])
   })
-  test('with living credentials starts at 1 s and ends at 30 s', () => {
+  test('with valid credentials starts at 1 s and ends at 30 s', () => {
     assert.deepEqual(series(retry, true), [1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000])
   })
   test('after a refusal starts at 5 s and ends at 5 min', () => {
@@ -88,17 +88,17 @@ describe('back-off', () => {
       [5000, 10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000],
     )
   })
-  test('without a role is one minute to five', () => {
+  test('without a role starts at 1 min and ends at 5 min', () => {
     assert.deepEqual(
       series({ kind: 'none', code: 'role-not-set', detail: '' }, false).slice(0, 4),
       [60_000, 120_000, 240_000, 300_000],
     )
   })
-  test('is spread over its upper half', () => {
+  test('is a random time in the upper half of its value', () => {
     assert.equal(retryDelay(retry, 1, true, 0), 500)
     assert.equal(retryDelay(retry, 1, true, 1), 1000)
   })
-  test('honours Retry-After, up to a bound', () => {
+  test('follows Retry-After, up to a limit', () => {
     assert.equal(retryDelay({ ...retry, retryAfter: 20_000 }, 1, true, 1), 20_000)
     assert.equal(retryDelay({ ...retry, retryAfter: 3_600_000 }, 1, true, 1), 60_000)
     assert.equal(retryDelay({ ...retry, retryAfter: 3_600_000 }, 1, false, 1), 15_000)
@@ -107,7 +107,7 @@ describe('back-off', () => {
   })
 })
 
-describe('the store', () => {
+describe('the credential store', () => {
   const store = (life = 60 * MINUTE) => {
     const clock = fakeClock(NOW)
     const held = new CredentialStore(clock)
@@ -115,12 +115,12 @@ describe('the store', () => {
     return { clock, held }
   }
 
-  test('has nothing before the broker was asked', () => {
+  test('has no credentials before the broker has answered', () => {
     const view = new CredentialStore(fakeClock()).view()
     assert.deepEqual([view.kind, view.kind === 'unavailable' && view.code], ['unavailable', 'starting'])
   })
 
-  test('hands credentials out until a minute before their end, and not longer', () => {
+  test('serves credentials until a minute before they expire, and not longer', () => {
     const { clock, held } = store()
     clock.advanceSync(59 * MINUTE)
     assert.equal(held.view().kind, 'valid')
@@ -133,7 +133,7 @@ describe('the store', () => {
   })
 
   for (const outcome of [retry, refused, { kind: 'none', code: 'role-not-set', detail: '' } as const])
-    test(`keeps living credentials through "${outcome.kind}" and follows it when they are over`, () => {
+    test(`keeps valid credentials after the outcome "${outcome.kind}", which counts when they expire`, () => {
       const { clock, held } = store()
       held.accept(outcome)
       assert.equal(held.view().kind, 'valid')
@@ -141,14 +141,14 @@ describe('the store', () => {
       assert.equal(held.view().kind, outcome.kind === 'retry' ? 'unavailable' : outcome.kind)
     })
 
-  test('stays refused while the broker is away', () => {
+  test('keeps a refusal while the broker is away', () => {
     const held = new CredentialStore(fakeClock())
     held.accept(refused)
     held.accept(retry)
     assert.equal(held.view().kind, 'refused')
   })
 
-  test('does not hand out longer what it is given once more after the clock was set back', () => {
+  test('does not serve credentials longer when it gets them again after the clock was set back', () => {
     const { clock, held } = store()
     const issued = credentials(60 * MINUTE, clock.now())
     clock.set(-120 * MINUTE)
@@ -159,7 +159,7 @@ describe('the store', () => {
     assert.equal(held.view().kind, 'unavailable')
   })
 
-  test('gives what it is given once more no new life, when part of it has passed and the clock was set back', () => {
+  test('does not extend half-used credentials when it gets them again after the clock was set back', () => {
     const { clock, held } = store()
     const issued = credentials(60 * MINUTE, clock.now())
     clock.advanceSync(40 * MINUTE)
@@ -170,7 +170,7 @@ describe('the store', () => {
     assert.equal(held.view().kind, 'unavailable')
   })
 
-  test('tells the end as the wall clock is now, where that was set back', () => {
+  test('adjusts the expiration to the wall clock when that was changed', () => {
     const { clock, held } = store()
     clock.advanceSync(10 * MINUTE)
     clock.set(-120 * MINUTE)
@@ -184,21 +184,21 @@ describe('the store', () => {
     assert.equal(right.credentials.expiration - clock.now(), 50 * MINUTE)
   })
 
-  test('takes credentials after a refusal', () => {
+  test('serves credentials that come after a refusal', () => {
     const { held } = store()
     held.accept(refused)
     held.accept({ kind: 'credentials', credentials: credentials(60 * MINUTE) })
     assert.equal(held.view().kind, 'valid')
   })
 
-  test('does not hand out what ended during a suspend, when only the wall clock went on', () => {
+  test('does not serve credentials that expired during a suspend, when only the wall clock advanced', () => {
     const { clock, held } = store()
     clock.set(2 * 60 * MINUTE)
     assert.equal(held.view().kind, 'unavailable')
     assert.equal(held.remaining(), 0)
   })
 
-  test('does not gain life from a wall clock that is set back', () => {
+  test('does not extend credentials when the wall clock is set back', () => {
     const { clock, held } = store()
     clock.advanceSync(50 * MINUTE)
     clock.set(-3 * 60 * MINUTE)

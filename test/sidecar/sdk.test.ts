@@ -23,7 +23,7 @@ import {
 const run = promisify(execFile)
 const { AccessKeyId, SecretAccessKey, Token } = credentialsBody()
 
-/** Prints what the SDK's own chain found; the STS call shows that it signs with it. */
+/** Prints the credentials that the SDK's own chain finds. The STS call shows that it signs with them. */
 const JS_V3 = (sdk: string) => `
 import { STSClient, GetCallerIdentityCommand } from ${JSON.stringify(sdk)}
 const client = new STSClient({ region: 'eu-west-1' })
@@ -75,7 +75,7 @@ describe('SDKs', () => {
     workshop?.remove()
   })
 
-  /** Nothing but the sidecar to get credentials from. */
+  /** An environment in which the sidecar is the only source of credentials. */
   const env = (tokens: string, more: Record<string, string> = {}) => ({
     PATH: process.env.PATH ?? '',
     HOME: workshop.directory,

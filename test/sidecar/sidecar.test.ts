@@ -1,4 +1,4 @@
-/** The whole sidecar in this process, with the clock and the way to the metadata address in the test's hand. */
+/** The whole sidecar in this process. The test controls the clock and what the metadata address leads to. */
 import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -80,7 +80,7 @@ describe('the sidecar', () => {
     await until('the new document', async () => (await keyId()) === 'ASIATWO')
   })
 
-  test('answers 503 and is not ready once the credentials have less than a minute, never a document of the past', async () => {
+  test('answers 503 and is not ready once the credentials are valid for less than a minute', async () => {
     const clock = fakeClock()
     broker.credentials = json(credentialsBody({}, clock.now()))
     const { metadataPort, healthPort } = await start({ clock })
@@ -97,7 +97,7 @@ describe('the sidecar', () => {
     assert.equal((await readyz(healthPort)).status, 503)
   })
 
-  test('tells an application no longer life when the clock was set back: SDKs go by that clock', async () => {
+  test('adjusts the expiration for applications when the clock was set back, since SDKs use that clock', async () => {
     const clock = fakeClock()
     broker.credentials = json(credentialsBody({}, clock.now()))
     const { metadataPort, healthPort } = await start({ clock })
@@ -109,7 +109,7 @@ describe('the sidecar', () => {
     assert.ok(left > 49 * MINUTE && left <= 50 * MINUTE, `${left / MINUTE} minutes`)
   })
 
-  test('refreshes the snapshot as often as the broker says', async () => {
+  test('refreshes the metadata snapshot as often as the broker says', async () => {
     const clock = fakeClock()
     broker.credentials = json(credentialsBody({}, clock.now()))
     broker.metadata = json(METADATA, { 'Cache-Control': 'max-age=60' })
@@ -129,37 +129,50 @@ describe('the sidecar', () => {
     await until('the third snapshot', async () => (await leaf()) === 404)
   })
 
-  test('is not ready before its own word comes back through the metadata address', async () => {
-    broker.credentials = json(credentialsBody())
+  test('is not ready until the metadata address leads to itself', async () => {
+    const clock = fakeClock()
+    broker.credentials = json(credentialsBody({}, clock.now()))
     let redirected = false
     const probed: string[] = []
     const { metadataPort, healthPort, logs } = await start({
       argv: [],
+      clock,
       probe: async (address, path) => {
         probed.push(address)
-        // What the gate's redirect does: the metadata address leads to our port.
+        // As with the gate's redirect, the metadata address leads to our port.
         return redirected
           ? (await ask(metadataPort, { path, host: address })).body
           : Promise.reject(Object.assign(new Error('refused'), { code: 'ECONNREFUSED' }))
       },
     })
     await until('credentials are there', () => logs.some(({ msg }) => msg === 'credentials obtained'))
-    await until('it tried several times', () => probed.length > 3)
+    const time = () => clock.advanceSync(10)
+    await until('it tried several times', () => {
+      time()
+      return probed.length > 3
+    })
     const waiting = await readyz(healthPort)
     assert.deepEqual([waiting.status, waiting.code], [503, 'self-test-pending'])
     redirected = true
-    await until('it is ready', async () => (await readyz(healthPort)).ready)
+    await until('it is ready', async () => {
+      time()
+      return (await readyz(healthPort)).ready
+    })
     assert.deepEqual([...new Set(probed)], ['169.254.169.254'])
     const tries = probed.length
     assert.ok(logs.some(({ msg }) => msg.startsWith('self-test passed')))
-    await until('a while passes', () => logs.length > 0)
-    assert.equal(probed.length, tries)
+    // Several exchanges: each gives an attempt that is under way the time to end and to plan the next one.
+    for (let exchange = 0; exchange < 10; exchange++) {
+      clock.advanceSync(10_000)
+      await readyz(healthPort)
+    }
+    assert.equal(probed.length, tries, 'it asks no more once it has passed')
   })
 
   for (const [what, answer] of Object.entries({
     'the real service answers 404': async () => '404 - Not Found',
-    'something echoes the request': async (_address: string, path: string) => path,
-    'something echoes the last word': async (_address: string, path: string) =>
+    'a server echoes the path': async (_address: string, path: string) => path,
+    'a server echoes the last part of the path': async (_address: string, path: string) =>
       path.slice(path.lastIndexOf('/') + 1),
   }))
     test(`stays not ready when ${what}`, async () => {
@@ -175,7 +188,7 @@ describe('the sidecar', () => {
       assert.equal((await readyz(healthPort)).code, 'self-test-pending')
     })
 
-  test('proves the IPv6 address in a pod that has no way to an IPv4 one', async () => {
+  test('tests the IPv6 address in a pod without a route to the IPv4 one', async () => {
     const sidecar = await start({
       argv: [],
       probe: async (address, path) => {
@@ -187,7 +200,7 @@ describe('the sidecar', () => {
     await until('it is ready', async () => (await readyz(sidecar.healthPort)).ready)
   })
 
-  test('shows its self-test path to nobody else, and to nobody after it passed', async () => {
+  test('answers only its exact self-test path, and no longer after the test has passed', async () => {
     let path = ''
     let port = 0
     const sidecar = await start({
@@ -205,7 +218,7 @@ describe('the sidecar', () => {
     assert.equal((await ask(sidecar.metadataPort, { path })).status, 404)
   })
 
-  test('tells the sentence of a refusal to loopback peers on the health port', async () => {
+  test('shows the reason of a refusal to loopback peers on the health port', async () => {
     broker.credentials = problem('role-not-allowed', 'Namespace shop may not use role x. Remedy: ask.')
     const { healthPort } = await start()
     const state = await until('it was refused', async () => {

@@ -1,4 +1,4 @@
-/** The start hook's program, run by a real shell, each in a mount namespace with a /dev/shm of its own. */
+/** The start hook's program, each time run by a real shell in a mount namespace with its own /dev/shm. */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -28,7 +28,7 @@ describe('the start hook of a sidecar', { skip }, () => {
     rmSync(directory, { recursive: true, force: true })
   })
 
-  /** @param first shell commands before it, in its namespace */
+  /** @param first shell commands that run before it in its namespace */
   const run = (first: string, path = process.env.PATH): Run => {
     const commands = `mount -t tmpfs -o mode=1777 none /dev/shm; ${first}; PATH=${path} exec ${PROGRAM}`
     const child = spawn('unshare', ['--mount', '--kill-child', '--fork', 'sh', '-ec', commands])
@@ -40,7 +40,7 @@ describe('the start hook of a sidecar', { skip }, () => {
       })
     return { child, ended: once(child, 'close').then(([code]) => ({ code, output })) }
   }
-  /** A `sleep` of our own, by a shell script. */
+  /** Replaces `sleep` by a shell script. */
   const sleep = (name: string, body: string) => {
     const bin = mkdtempSync(join(directory, `${name}-`))
     writeFileSync(join(bin, 'sleep'), `#!/bin/sh\n${body}\n`)
@@ -48,25 +48,25 @@ describe('the start hook of a sidecar', { skip }, () => {
     return bin
   }
 
-  test('is a program of the shell, with no bit too many', () => {
+  test('is a shell script that everybody may execute and only its owner may change', () => {
     assert.equal(statSync(PROGRAM).mode & 0o7777, 0o755)
     assert.match(readFileSync(PROGRAM, 'utf8'), /^#!\/usr\/bin\/sh\n/)
   })
 
-  test('waits for the file that the sidecar is told to make', () => {
+  test('waits for the file that the sidecar creates', () => {
     assert.ok(readFileSync(PROGRAM, 'utf8').includes(`file=${STARTED_FILE}\n`))
   })
 
-  test('ends at once where the file is there already', async () => {
+  test('ends at once if the file exists already', async () => {
     const counted = join(directory, 'none')
     const bin = sleep('none', `echo slept >> ${counted}`)
     assert.deepEqual(await run(`: > ${STARTED_FILE}`, bin).ended, { code: 0, output: '' })
     assert.throws(() => readFileSync(counted), 'it has not slept')
   })
 
-  test('waits while it is not there, and ends soon after it is', async () => {
+  test('waits until the file exists, and ends soon after that', async () => {
     const [slept, made] = [join(directory, 'slept'), join(directory, 'made')]
-    // The file is made in the hundredth pause.
+    // The file is created in the hundredth pause.
     const body = `echo . >> ${slept}; [ $(wc -l < ${slept}) -ne 100 ] || { : > ${STARTED_FILE}; : > ${made}; }`
     const bin = sleep('soon', body)
     assert.deepEqual(await run(':', `${bin}:${process.env.PATH}`).ended, { code: 0, output: '' })
@@ -74,13 +74,13 @@ describe('the start hook of a sidecar', { skip }, () => {
     assert.equal(readFileSync(slept, 'utf8').split('\n').length - 1, 100, 'not one pause more')
   })
 
-  test('does so with the real sleep, too', async () => {
+  test('waits for the file with the real sleep, too', async () => {
     const { child, ended } = run(`(sleep 0.3; : > ${STARTED_FILE}) & :`)
     const { code, output } = await ended
     assert.deepEqual([code, output, child.signalCode], [0, '', null])
   })
 
-  test('looks every 20 ms at first, and gives up a little after the sidecar must have ended', async () => {
+  test('checks every 20 ms at first, and gives up shortly after the sidecar must have ended', async () => {
     const slept = join(directory, 'all')
     const bin = sleep('all', `echo "$1" >> ${slept}`)
     const { code, output } = await run(':', bin).ended
@@ -97,7 +97,7 @@ describe('the start hook of a sidecar', { skip }, () => {
     assert.ok(pauses.length < 2000, 'it starts no more processes than that')
   })
 
-  test('fails, and does not turn without a pause, where it cannot sleep', async () => {
+  test('fails, instead of looping without a pause, if it cannot sleep', async () => {
     const { code } = await run(':', sleep('broken', 'exit 3')).ended
     assert.equal(code, 3)
   })

@@ -1,10 +1,10 @@
-/** The fetch that a sidecar makes of itself before it is ready: made, unseen, and never in the way. */
+/** The requests that a sidecar sends to itself before it is ready, which are neither counted nor logged and never block it. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { after, before, describe, test } from 'node:test'
 import { readiness } from '../../sidecar/health/readiness.ts'
-import { type Way, warmUpOf } from '../../sidecar/warm-up.ts'
+import { type Endpoint, warmUpOf } from '../../sidecar/warm-up.ts'
 import { listening } from '../support/listening.ts'
 import {
   ask,
@@ -20,7 +20,7 @@ import {
 const LIST = '/latest/meta-data/iam/security-credentials/'
 
 describe('a warm-up', () => {
-  /** Answers with a word, and notes what was asked. */
+  /** A server that records requests and answers each with `a-word`. */
   async function listener() {
     const asked: { method?: string | undefined; url: string; token: unknown }[] = []
     const server = createServer(({ method, url = '', headers }, outgoing) => {
@@ -30,7 +30,7 @@ describe('a warm-up', () => {
     return { asked, server, port: await listening(server) }
   }
 
-  test('fetches as SDKs do, once, and knows its own requests until it is over', async () => {
+  test('sends the same requests as SDKs, runs once, and recognises its own requests until it is over', async () => {
     const { asked, server, port } = await listener()
     const warmUp = warmUpOf()
     const run = warmUp.run(port, 'team/reader')
@@ -45,20 +45,20 @@ describe('a warm-up', () => {
     assert.equal(marks.size, 1)
     assert.match([...marks][0] ?? '', /^[\da-f]{32}$/)
     assert.equal(warmUp.isOver(), true)
-    assert.equal(warmUp.isOwn(`http://127.0.0.1${asked[0]?.url}`), false, 'nobody hides behind it later')
+    assert.equal(warmUp.isOwn(`http://127.0.0.1${asked[0]?.url}`), false, 'no request is hidden by it later')
   })
 
-  test('that is under way knows nobody else’s requests', async () => {
+  test('does not recognise requests of other clients as its own', async () => {
     const warmUp = warmUpOf()
     for (const url of [LIST, `${LIST}?`, `${LIST}?${'0'.repeat(32)}`])
       assert.equal(warmUp.isOwn(`http://169.254.169.254${url}`), false)
   })
 
-  test('takes the redirect, once it is there, if direct connections are refused', async () => {
+  test('uses the redirect, once it is in place, if direct connections are refused', async () => {
     const [closed, redirect] = [await listener(), await listener()]
     closed.server.close()
     await once(closed.server, 'close')
-    const redirected = Promise.withResolvers<Way>()
+    const redirected = Promise.withResolvers<Endpoint>()
     const warmUp = warmUpOf()
     const run = warmUp.run(closed.port, 'reader', redirected.promise)
     redirected.resolve({ host: '127.0.0.1', port: redirect.port })
@@ -67,7 +67,7 @@ describe('a warm-up', () => {
     assert.deepEqual([warmUp.isOver(), redirect.asked.length], [true, 9])
   })
 
-  test('is over where nobody answers, too', async () => {
+  test('is over also if nothing answers', async () => {
     const { server, port } = await listener()
     server.close()
     await once(server, 'close')
@@ -89,7 +89,7 @@ describe('a sidecar', () => {
     workshop?.remove()
   })
 
-  test('is not ready before its warm-up is over, where its gate waits for credentials', () => {
+  test('is not ready before its warm-up is over if its gate waits for credentials', () => {
     const view = { kind: 'none' } as const
     const passed = {
       selfTestPassed: true,
@@ -98,12 +98,13 @@ describe('a sidecar', () => {
       secretProblem: undefined,
     }
     const before = { ...passed, view, snapshotAsked: true, warm: false }
-    const told = (startupGate: 'on' | 'off', warm = false) => readiness({ ...before, startupGate, warm }).code
-    assert.deepEqual([told('on'), told('on', true), told('off')], ['warming-up', 'ready', 'ready'])
+    const codeOf = (startupGate: 'on' | 'off', warm = false) =>
+      readiness({ ...before, startupGate, warm }).code
+    assert.deepEqual([codeOf('on'), codeOf('on', true), codeOf('off')], ['warming-up', 'ready', 'ready'])
   })
 
   for (const imds of ['optional', 'required'])
-    test(`that is ready (tokens ${imds}) has neither counted nor logged a request, and then does`, async () => {
+    test(`that is ready (tokens ${imds}) has not counted or logged a request, and counts the next ones`, async () => {
       const env = { ...loopbackEnv(workshop, broker.url), POD2IAM_LOG_LEVEL: 'debug' }
       const { port, healthPort, logs, end } = await startProcess(
         workshop,

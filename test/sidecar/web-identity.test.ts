@@ -1,4 +1,4 @@
-/** The second token of pods with the credential source web-identity: where it goes, and where it never does. */
+/** The web identity token of pods with that credential source: where the sidecar sends it, and where it never does. */
 import assert from 'node:assert/strict'
 import { createServer, type IncomingHttpHeaders } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -24,7 +24,7 @@ beforeEach(() => void asked.splice(0))
 const options = () => ({ urls: [base], readToken: () => 'own.token' })
 const isTrusted = (host: string) => host === '127.0.0.1'
 
-test('it goes to the broker beside the sidecar’s own, read anew, and only where credentials are asked for', async () => {
+test('the web identity token is sent to the broker beside the sidecar’s own, read anew each time, and only for credentials', async () => {
   let read = 0
   const ask = brokerClient({ ...options(), isTrusted, readWebIdentity: () => `web.identity.${++read}` })
   for (const path of [CREDENTIALS_PATH, METADATA_PATH, POD_PATH, CREDENTIALS_PATH]) await ask(path)
@@ -39,7 +39,7 @@ test('it goes to the broker beside the sidecar’s own, read anew, and only wher
   )
 })
 
-test('it goes to no other address than the broker’s on the node itself, whatever the URLs say', async () => {
+test('the web identity token is sent to no address but the broker’s on the node itself, whatever the URLs say', async () => {
   const ask = brokerClient({ ...options(), readWebIdentity: () => 'web.identity' })
   const reply = await ask(CREDENTIALS_PATH)
   assert.equal(reply.kind, 'answer')
@@ -49,7 +49,7 @@ test('it goes to no other address than the broker’s on the node itself, whatev
   )
 })
 
-test('where it cannot be read nothing is asked, and the sentence says which file', async () => {
+test('no request is sent if the web identity token cannot be read, and the failure names the file', async () => {
   const readWebIdentity = () => {
     throw new Error('The service-account token file /there cannot be read (ENOENT).')
   }

@@ -5,7 +5,7 @@ import { type Feed, feed } from './feed.ts'
 import { type Span, spanAt } from './span.ts'
 import type { Time } from './time.ts'
 
-export type KubeObject = { readonly metadata: { readonly name: string; readonly resourceVersion: string } }
+type KubeObject = { readonly metadata: { readonly name: string; readonly resourceVersion: string } }
 
 /** The objects of one collection that one kind of watcher selects, with their changes since the API server started. */
 export type Collection = {
@@ -19,7 +19,7 @@ export type Collection = {
 }
 
 /** Requests to the API server and bytes sent by it, for each whole second since the start. */
-export type ApiLoad = {
+type ApiLoad = {
   readonly lists: number[]
   readonly watches: number[]
   readonly bytes: number[]

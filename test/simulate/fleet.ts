@@ -10,7 +10,7 @@ import { stsModel } from './sts.ts'
 import { seeded, simulatedTime } from './time.ts'
 
 /** A namespace's object on the wire. */
-export const NAMESPACE_BYTES = 1200
+const NAMESPACE_BYTES = 1200
 const START = Date.UTC(2026, 0, 1)
 
 /** Runs a scenario. The same fleet, scenario and code give the same result. */

@@ -34,7 +34,7 @@ export type Node = {
 }
 
 /** Size of a pod's object on the wire: an injected pod of three containers and its managed fields. */
-export const POD_BYTES = 12_000
+const POD_BYTES = 12_000
 /** Milliseconds from the node's boot to the start of the broker and to a pod's sandbox: the least, and the spread. */
 const BROKER_START = { least: 1000, spread: 5000 }
 const POD_START = { least: 2000, spread: 20_000 }

@@ -54,7 +54,7 @@ export function podObject({ namespace, uid, nodeName, ip }: PodPlace, createdAt:
   }
 }
 
-export type HandedOut = {
+type HandedOut = {
   /** When AWS no longer accepts them. */
   readonly expires: number
   /** When they expire for an SDK, which uses the node's clock as it is now. */

@@ -13,7 +13,7 @@ const EXPIRY_ERROR_MS = 10_000
 /** A shorter gap is no neglect: after the clock was set forward, everything looks expired until it is fetched again. */
 const GAP_MS = 2 * 60_000
 
-export type Sample = {
+type Sample = {
   /** Seconds since the beginning of the scenario. */
   readonly second: number
   readonly pods: number

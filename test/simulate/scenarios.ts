@@ -9,7 +9,7 @@ const MINUTE = 60_000
 /** A fleet runs this long before a scenario that begins in the middle of the day, so that its renewals are spread. */
 export const STEADY_MS = 45 * MINUTE
 
-export type Stage = {
+type Stage = {
   readonly fleet: Fleet
   readonly time: Time
   readonly nodes: readonly Node[]

@@ -4,8 +4,6 @@ import type { Fleet } from './fleet-size.ts'
 import { SAMPLE_MS } from './samples.ts'
 import type { Scenario } from './scenarios.ts'
 
-export type Curve = { readonly name: string; readonly points: readonly (readonly [number, number])[] }
-
 export type Summary = {
   readonly scenario: string
   readonly title: string
@@ -41,7 +39,7 @@ const FIGURES = [
   'megabytes',
   'megabytesMost',
 ] as const
-export type Figure = (typeof FIGURES)[number]
+type Figure = (typeof FIGURES)[number]
 
 /** Seconds in one point of a curve; as many as from one sample to the next. */
 export const POINT_SECONDS = SAMPLE_MS / 1000
@@ -100,7 +98,7 @@ export function summary(scenario: Scenario, fleet: Fleet, result: Result): Summa
  * The busiest minute of STS divided by the mean minute, both after the first twenty minutes: whether renewals come
  * together.
  */
-export function herd(granted: readonly number[]): number {
+function herd(granted: readonly number[]): number {
   const minutes = means(granted, 60).slice(20)
   const mean = sum(minutes) / minutes.length
   return mean > 0 ? most(minutes) / mean : 0

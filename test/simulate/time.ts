@@ -1,7 +1,7 @@
 /** Simulated time: the timers of the whole fleet in one order, and nothing ever sleeps. */
 
 /** Timers are run in steps of this many milliseconds: finer than anything that the fleet's curves show. */
-export const TICK_MS = 50
+const TICK_MS = 50
 const TICKS_NEAR = 2048
 
 type Timer = { readonly tick: number; action: (() => void) | undefined }

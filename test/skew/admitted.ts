@@ -1,4 +1,4 @@
-/** The recorded pods, as either release admits them. */
+/** The recorded pods as each release admits them. */
 import { parseSettings } from '../../common/settings.ts'
 import { injectionSettings } from '../../injector/injection-settings.ts'
 import { SPEC } from '../../injector/settings.ts'
@@ -22,7 +22,7 @@ export type Admitted = Omit<Admission, 'admitted'> & { readonly admitted: Admitt
 const recorded = recordedPods() as readonly Admitted[]
 
 /**
- * All cases as this release or the previous one admits them.
+ * All recorded pods as this release or the previous one admits them.
  *
  * @param more settings of this release's injector, besides those of the case
  */
@@ -30,14 +30,14 @@ export function admittedBy(side: Side, more: readonly string[] = []): readonly A
   return side === 'previous' ? recorded : recorded.map((one) => byThisRelease(one, more))
 }
 
-/** One case by its name. */
+/** One recorded pod by its name. */
 export function admitted(side: Side, name: string): AdmittedPod {
   const found = admittedBy(side).find((one) => one.name === name)
   if (found === undefined) throw new Error(`no pod is recorded as ${JSON.stringify(name)}`)
   return found.admitted
 }
 
-/** One case by its name, as this release admits it with these settings and annotations, too. */
+/** One recorded pod by its name, as this release admits it with additional settings and annotations. */
 export function admittedWith(
   name: string,
   more: readonly string[],

@@ -1,6 +1,6 @@
 /**
- * Every answer of one release's broker, byte by byte, before the sidecar of the other: what it says of itself then, and what the app gets.
- * Those of the previous release are recorded, those of this one come from the code that serves.
+ * Every answer of one release's broker, byte by byte, to the sidecar of the other: what the sidecar reports and what the
+ * application gets. Answers of the previous release are recorded, and those of this one come from the serving code.
  */
 import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -26,16 +26,16 @@ import { CROSSED, openReleases, type Releases, type Side } from './releases.ts'
 const PROJECT = join(import.meta.dirname, '../..')
 const LIST = '/latest/meta-data/iam/security-credentials/'
 
-/** What sidecars of the previous release make of codes that came after it: it passes, and the log has the status. */
+/** Codes that the previous release does not know. Its sidecar treats them as temporary, and logs the status. */
 const UNKNOWN_TO_PREVIOUS: ReadonlySet<string> = new Set(['protocol-not-spoken'])
 
-/** Credentials that live now: the recorded ones have expired. Both times keep their length, so that the answer does. */
+/** Makes recorded credentials valid now. Both times keep their length, so that the length of the answer is unchanged. */
 const fresh = (raw: string) =>
   raw
     .replace(/("Expiration":")[^"]*/, `$1${imdsTime(Date.now() + 3_600_000)}`)
     .replace(/("LastUpdated":")[^"]*/, `$1${imdsTime(Date.now())}`)
 
-/** Ready or not, the code of `/readyz`, and what the app gets. */
+/** Whether the sidecar is ready, the code of `/readyz`, and what the application gets. */
 function shownFor(to: string, code: string): readonly [boolean, string, string] {
   switch (PROBLEMS[to as keyof typeof PROBLEMS].meaning) {
     case 'none':
@@ -52,7 +52,7 @@ function appSees(list: HttpAnswer, document: HttpAnswer): string {
   return document.status === 503 ? 'not now' : JSON.parse(document.body).Code
 }
 
-describe('answers of the broker of another release', () => {
+describe('between neighbouring releases', () => {
   let releases: Releases
   let directory: string
   let ofThis: readonly RawAnswer[]
@@ -74,7 +74,7 @@ describe('answers of the broker of another release', () => {
     assert.ok(found, `${side} has an answer to ${to}`)
     return found.raw
   }
-  /** Says the same bytes to whatever asks for credentials, and the release's own metadata to the rest. */
+  /** A server that gives these bytes to every request for credentials, and the release's own metadata to others. */
   const replay = async (credentials: string, metadata: string): Promise<string> => {
     const server = createServer((socket) => {
       let text = ''
@@ -88,12 +88,12 @@ describe('answers of the broker of another release', () => {
     servers.push(server)
     return `http://127.0.0.1:${await listening(server)}`
   }
-  /** A sidecar that has asked once: what it says of itself and to the app, and its log. */
+  /** Starts a sidecar and waits for its first request. Gives its readiness, its answers to the application and its log. */
   const atStart = async (side: Side, brokerUrl: string) => {
     const container = containerOf(admitted(side, 'defaults'), 'pod2iam-sidecar')
     const sidecar = await startSidecar(releases, side, container, { directory, token: 'a.b.c', brokerUrl })
     try {
-      const { ready, code, detail } = await until('it has asked', async () => {
+      const { ready, code, detail } = await until('the first request is answered', async () => {
         const readiness = await sidecar.readyz()
         return ['starting', 'metadata-pending', 'warming-up'].includes(readiness.code) ? undefined : readiness
       })
@@ -116,7 +116,7 @@ describe('answers of the broker of another release', () => {
 
     test(`the sidecar of ${ofSidecar} release understands every refusal of the broker of ${ofBroker} release`, async () => {
       const known = answers(ofBroker).filter(({ to }) => Object.hasOwn(PROBLEMS, to))
-      assert.ok(known.length >= 18, 'every code is there')
+      assert.ok(known.length >= 18, 'every code is recorded')
       for (const { to } of known) {
         const url = await replay(answer(ofBroker, to), answer(ofBroker, 'metadata'))
         const { ready, code, list, document } = await atStart(ofSidecar, url)
@@ -127,7 +127,7 @@ describe('answers of the broker of another release', () => {
     })
   }
 
-  test('what the broker of the previous release says to a path it does not know is told as a matter of releases', async () => {
+  test('the sidecar reports an unknown path of the previous release’s broker as a difference of releases', async () => {
     const url = await replay(answer('previous', 'unknown path'), answer('previous', 'metadata'))
     const { code, detail, logs } = await atStart('this', url)
     assert.equal(code, 'protocol-not-spoken')
@@ -135,14 +135,14 @@ describe('answers of the broker of another release', () => {
     assert.ok(logs.some((line) => line.level === 'warn' && line.code === 'protocol-not-spoken'))
   })
 
-  test('what this broker says to a path of a later protocol reaches the log of a sidecar, with both releases', async () => {
+  test('the sidecar reports this broker’s answer to a path of a later protocol, with the broker’s release', async () => {
     const url = await replay(answer('this', 'unknown path'), answer('this', 'metadata'))
     const { code, detail } = await atStart('this', url)
     assert.equal(code, 'protocol-not-spoken')
     assert.match(detail ?? '', new RegExp(`is of release ${VERSION} and speaks v1, but was asked in v9`))
   })
 
-  test('a code of a later release is passed on with its sentence, and tried again', async () => {
+  test('the sidecar reports a code of a later release with its sentence, and tries again', async () => {
     const raw = answer('this', 'role-not-allowed').replaceAll('role-not-allowed', 'role-not-granted')
     const { code, detail, document } = await atStart('this', await replay(raw, answer('this', 'metadata')))
     assert.deepEqual([code, document.status], ['broker-answer-invalid', 503])
@@ -152,18 +152,18 @@ describe('answers of the broker of another release', () => {
     )
   })
 
-  test('this sidecar logs its release, and that of a broker that says it, once', async () => {
+  test('this sidecar logs its release and that of the broker once', async () => {
     const url = await replay(fresh(answer('this', 'success')), answer('this', 'metadata'))
     const { logs } = await atStart('this', url)
     assert.equal(logs.find(({ msg }) => msg === 'listening')?.version, VERSION)
-    const told = logs.filter(({ msg }) => msg === 'the broker of this node answers')
+    const lines = logs.filter(({ msg }) => msg === 'the broker of this node answers')
     assert.deepEqual(
-      told.map(({ release }) => release),
+      lines.map(({ release }) => release),
       [VERSION],
     )
   })
 
-  test('this sidecar asks as the previous one did, so that brokers of both understand it', async () => {
+  test('this sidecar sends the same requests as the previous one, so that brokers of both releases understand it', async () => {
     const now = await requestsOf(releases.file('this', 'sidecar'))
     const [own, former] = [`pod2iam-sidecar/${VERSION}`, `pod2iam-sidecar/${RELEASE.version}`]
     assert.deepEqual(

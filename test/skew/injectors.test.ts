@@ -1,6 +1,6 @@
 /**
- * Injectors of neighbouring releases side by side, as a Deployment rolls: they share the authority in a Secret and the webhook configurations. What
- * one admits the other lets pass where it sees the pod once more.
+ * Injectors of neighbouring releases at the same time, as during a rollout: they share the authority in a Secret and the
+ * webhook configurations. A pod that one of them has admitted is also allowed by the other.
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
@@ -18,7 +18,7 @@ import { freePort } from '../support/free-port.ts'
 import { until } from '../support/until.ts'
 import { CROSSED, openReleases, type Releases, type Side } from './releases.ts'
 
-/** Cases that need nothing but an allowed role. */
+/** Pods that only need an allowed role. */
 const CASES = [
   ...recordedPods().filter(({ name }) => /^(?:defaults|annotation: |pod: )/.test(name)),
   // This release's containers request CPU in proportion, those of 0.1.0 always 5m (decision 0105).
@@ -28,8 +28,8 @@ const CASES = [
   })),
 ]
 /**
- * What injectors of 0.1.0 write and accept, and have no setting for. A replica of this release sees that one's pod and writes the same (decision
- * 0098); here neither has a pod.
+ * Settings for what injectors of 0.1.0 write and accept. A replica of this release finds the pods of a 0.1.0 replica and
+ * writes the same (decision 0098), but here neither replica has a pod.
  */
 const AS_BEFORE = ['--token-expiration-seconds=3600', '--start=two-stage']
 
@@ -42,7 +42,7 @@ type Injector = {
   readonly health: string
 }
 
-describe('injectors of neighbouring releases', () => {
+describe('between neighbouring releases', () => {
   let releases: Releases
   const directories: string[] = []
   const children: ChildProcess[] = []
@@ -58,7 +58,7 @@ describe('injectors of neighbouring releases', () => {
     releases?.remove()
   })
 
-  /** A cluster as the chart leaves it; its Service leads nowhere: the test asks the injectors itself. */
+  /** A cluster as after the chart's installation. Its Service has no endpoint, since the test calls the injectors itself. */
   const cluster = async (): Promise<ApiServer> => {
     const directory = await mkdtemp(join(tmpdir(), 'p2s-'))
     directories.push(directory)
@@ -92,7 +92,7 @@ describe('injectors of neighbouring releases', () => {
     })
     return { side, child, port, health }
   }
-  /** The bundle that the API server would trust. */
+  /** The CA bundle that the API server would trust. */
   const bundle = async (api: ApiServer): Promise<string> => {
     const found = await api.admin.get('mutatingwebhookconfigurations', NAME)
     const { webhooks } = found as unknown as { webhooks: { clientConfig: { caBundle: string } }[] }
@@ -106,12 +106,12 @@ describe('injectors of neighbouring releases', () => {
   }
 
   for (const [first, second] of CROSSED)
-    test(`the injector of ${second} release joins that of ${first} release: one authority, and each admits what the other added`, async () => {
+    test(`the injector of ${second} release shares the authority with one of ${first} release, and each allows the other’s pods`, async () => {
       const api = await cluster()
       const one = await start(api, first)
       const trusted = await bundle(api)
       const other = await start(api, second)
-      assert.equal(await bundle(api), trusted, 'nobody makes a new authority')
+      assert.equal(await bundle(api), trusted, 'there is no new authority')
       for (const injector of [one, other]) {
         const { allowed, patch } = await review(injector, trusted, '/mutate', pod())
         assert.deepEqual([allowed, typeof patch], [true, 'string'], injector.side)
@@ -124,7 +124,7 @@ describe('injectors of neighbouring releases', () => {
           const { patch = '' } = await review(mutating, trusted, '/mutate', submitted)
           const ops = JSON.parse(Buffer.from(patch, 'base64').toString('utf8'))
           const admitted = withApiServerDefaults(applyPatch(submitted, ops))
-          // A webhook that changes the pod afterwards has it mutated once more, by whichever replica is asked.
+          // If another webhook changes the pod afterwards, the API server calls a replica again, which may be the other one.
           const again = await review(validating, trusted, '/mutate', admitted)
           const { allowed, status } = await review(validating, trusted, '/validate', admitted)
           assert.deepEqual([again.allowed, allowed], [true, true], `${name}: ${status?.message}`)

@@ -1,6 +1,6 @@
 /**
- * What neighbouring releases do on one node, in its kernel: the guard of one and the gate and sidecar of the other, and guards that take over from
- * each other, up and down.
+ * Neighbouring releases on one node: the guard of one with the gate and sidecar of the other, and guards that take over
+ * from each other, in an upgrade and a rollback.
  */
 import assert from 'node:assert/strict'
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -21,7 +21,7 @@ const BACKENDS = ['nft', 'iptables'] as const
 /** The kernel's own words for a refusal. */
 const REFUSED = 'ECONNREFUSED'
 
-describe('neighbouring releases on one node', needsNamespaces(), () => {
+describe('between neighbouring releases on one node', needsNamespaces(), () => {
   let node: TestNode
   let releases: Releases
   let directory: string
@@ -44,7 +44,7 @@ describe('neighbouring releases on one node', needsNamespaces(), () => {
     const running = await startGuard(node, [state, ...flags], NET_ADMIN_ONLY, releases.file(side, 'firewall'))
     return running
   }
-  /** Takes everything of ours away, by the program of a release, and says what is left of it. */
+  /** Removes all rules of ours by the program of a release, and gives what is left. */
   const removedBy = async (side: Side): Promise<string> => {
     assert.notEqual(await ours(), '', 'there is something to remove')
     await node.must('node', [process.execPath, releases.file(side, 'firewall'), 'remove', '--open-this-node'])
@@ -67,8 +67,8 @@ describe('neighbouring releases on one node', needsNamespaces(), () => {
     admitted(side, name).spec.initContainers.find((one) => one.name === 'pod2iam-gate')
 
   /**
-   * Runs the gate's container as it was admitted, beside the sidecar's, whose app need not wait for credentials; where there is no
-   * gate, the sidecar's alone, until it lets the pod start.
+   * Runs the gate's container as it was admitted, with the sidecar's, whose application does not wait for credentials. In a
+   * pod without a gate it runs only the sidecar's, until that lets the pod start.
    */
   const startPod = async (ofPod: Side, ofSidecar: Side, name: string) => {
     const gate = gateOf(ofPod, name)
@@ -76,7 +76,7 @@ describe('neighbouring releases on one node', needsNamespaces(), () => {
     writeFileSync(join(own, 'token'), 'a.b.c')
     const variables = (of: readonly EnvVar[] = []) =>
       Object.fromEntries(of.map(({ name, value = '' }) => [name, value]))
-    // In place of the one in /dev/shm, which is the machine's here.
+    // Replaces the file in /dev/shm, which belongs to the machine here.
     const started = join(own, 'started')
     const ofContainer = variables(containerOf(admitted(ofSidecar, name), 'pod2iam-sidecar').env)
     const sidecar = spawnIn(node.machine, 'pod1', [process.execPath, releases.file(ofSidecar, 'sidecar')], {
@@ -103,16 +103,16 @@ describe('neighbouring releases on one node', needsNamespaces(), () => {
     const agent = await node.agent('pod1')
     const { body } = await agent.get({ port: SIDECAR_HEALTH_PORT, path: '/readyz' })
     sidecar.kill('SIGKILL')
-    await until('it is gone', () => sidecar.exitCode !== null || sidecar.signalCode !== null)
+    await until('the sidecar has ended', () => sidecar.exitCode !== null || sidecar.signalCode !== null)
     return { ...result, readiness: body === '' ? undefined : JSON.parse(body).code }
   }
 
   for (const backend of BACKENDS)
     for (const [ofGuard, ofPod] of CROSSED)
-      test(`with the ${backend} guard of ${ofGuard} release, pods of ${ofPod} release start, in both redirect modes`, async () => {
+      test(`pods of ${ofPod} release start with the ${backend} guard of ${ofGuard} release, in both redirect modes`, async () => {
         const running = await guard(ofGuard, `--backend=${backend}`)
         await running.becomes('ready')
-        // Without a gate the sidecar is all that a pod has of ours.
+        // Without a gate the sidecar is the only container of ours in a pod.
         for (const name of ['defaults', 'setting: redirect env'])
           for (const ofSidecar of gateOf(ofPod, name) === undefined ? [ofPod] : SIDES) {
             const { code, stderr, stdout, readiness } = await startPod(ofPod, ofSidecar, name)
@@ -126,7 +126,7 @@ describe('neighbouring releases on one node', needsNamespaces(), () => {
       })
 
   for (const [ofGuard, ofPod] of CROSSED)
-    test(`without a block, the gate of ${ofPod} release stays shut whichever guard audits, here that of ${ofGuard}`, async () => {
+    test(`the gate of ${ofPod} release does not pass while the guard of ${ofGuard} release only audits`, async () => {
       const running = await guard(ofGuard, '--mode=audit')
       await running.becomes('auditing')
       const { args = [] } = containerOf(admitted(ofPod, 'defaults'), 'pod2iam-gate')
@@ -152,7 +152,7 @@ describe('neighbouring releases on one node', needsNamespaces(), () => {
         await first.becomes('ready')
         const pod = await node.agent('pod1')
         await pod.hammer({ host: METADATA_ADDRESSES[0], port: 80 })
-        // As a DaemonSet does it, and at the worst moment.
+        // The first guard ends as abruptly as possible, and the second starts after it, as in a DaemonSet.
         await first.end('SIGKILL')
         const second = await guard(to, now)
         await second.becomes('ready')

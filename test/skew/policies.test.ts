@@ -1,6 +1,6 @@
 /**
- * The admission policies of one release's chart and the pods that injectors of the other admit: helm changes the policies at once, the injectors
- * one by one, at an upgrade and at a rollback. Evaluated by an API server, without a webhook.
+ * The admission policies of one release's chart with the pods that injectors of the other admit: in an upgrade or a rollback
+ * helm changes the policies at once, and the injectors one by one. An API server evaluates them, without a webhook.
  */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -20,18 +20,18 @@ const policiesOf = (side: Side) =>
     : readFileSync(new URL('../../charts/pod2iam/files/policies.yaml', import.meta.url), 'utf8')
 
 /**
- * In one stage a pod has no gate, and 0.1.0's policies want one. Beside a replica of 0.1.0 the injector writes two stages; helm changes
- * policies after Deployments, so that replica's pod is there before its policies are.
+ * A pod that starts in one stage has no gate, which the policies of 0.1.0 require. Beside a replica of 0.1.0 the injector
+ * writes two stages. Helm changes policies after Deployments, so that replica's pod exists before its policies do.
  */
 const BESIDE = { previous: ['--start=two-stage'], this: [] } as const
 
-/** The chart writes its role key into the policies; the files have the usual one. */
+/** The chart writes its role key into the policies, but these files have the usual key. */
 const HAS_USUAL_KEY = ({ settings }: { readonly settings: readonly string[] }) =>
   !settings.some((flag) => flag.startsWith('--role-key='))
 
-describe('policies of one release', () => {
+describe('between neighbouring releases', () => {
   for (const [ofPolicies, ofInjector] of CROSSED)
-    test(`those of ${ofPolicies} release let every pod pass that the injector of ${ofInjector} release admits`, async (t) => {
+    test(`the policies of ${ofPolicies} release allow every pod that the injector of ${ofInjector} release admits`, async (t) => {
       const directory = await mkdtemp(join(tmpdir(), 'p2p-'))
       const api = await ApiServer.start({ directory, controllers: false })
       t.after(async () => {
@@ -59,7 +59,7 @@ describe('policies of one release', () => {
       assert.ok(cases.length > 30)
       for (const [index, { name, namespace, admitted }] of cases.entries())
         await assert.doesNotReject(create(index, namespace.labels, admitted), name)
-      // The policies are in force: the same pod without its containers is refused.
+      // The policies are active: the same pod without the injected containers is refused.
       const [bare] = cases
       assert.ok(bare)
       await assert.rejects(create(cases.length, bare.namespace.labels, bare.pod), /pod2iam/)

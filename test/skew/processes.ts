@@ -1,4 +1,4 @@
-/** Sidecars and brokers of either release as processes. */
+/** Sidecars and brokers of both releases as processes. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtempSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { until } from '../support/until.ts'
 import type { Container } from './admitted.ts'
 import type { Releases, Side } from './releases.ts'
 
-export type Line = Readonly<Record<string, unknown>> & { readonly msg?: string }
+type Line = Readonly<Record<string, unknown>> & { readonly msg?: string }
 
 export type Running = {
   readonly child: ChildProcess
@@ -32,7 +32,7 @@ function start(argv: readonly string[], env: Readonly<Record<string, string>>) {
   return { child, logs, readyz }
 }
 
-/** A broker of a release; `port` is where it listens, at 127.0.0.77. */
+/** Starts a broker of a release, which listens on `port` at 127.0.0.77. */
 export async function startBroker(
   releases: Releases,
   side: Side,
@@ -55,7 +55,7 @@ export async function startBroker(
   return running
 }
 
-/** A sidecar of a release in the environment of an admitted container, but for what a pod of its own would give it. */
+/** Starts a sidecar of a release with the environment of an admitted container, except for values that depend on a real pod. */
 export async function startSidecar(
   releases: Releases,
   side: Side,
@@ -74,7 +74,7 @@ export async function startSidecar(
     POD2IAM_LISTEN_PORT: '0',
     POD2IAM_HEALTH_PORT: '0',
     POD2IAM_SELF_TEST: 'off',
-    // Its ports stand in a line of this level.
+    // The log line with its ports has this level.
     POD2IAM_LOG_LEVEL: 'info',
   })
   const listening = await until(`the sidecar of ${side} listens`, () => {

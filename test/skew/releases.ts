@@ -1,4 +1,4 @@
-/** Two neighbouring releases as programs: the previous one as it was recorded, and this one, built. */
+/** Two neighbouring releases as programs: the recorded previous one, and this one, which is built here. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,7 +8,7 @@ import { type Program, unpackPrograms } from '../previous-release/programs.ts'
 export const SIDES = ['previous', 'this'] as const
 export type Side = (typeof SIDES)[number]
 
-/** Both pairings of two different releases, and as a control both of the same. */
+/** Both pairs of two different releases, and as a control both pairs of the same one. */
 export const PAIRINGS = SIDES.flatMap((one) => SIDES.map((other) => [one, other] as const))
 export const CROSSED = PAIRINGS.filter(([one, other]) => one !== other)
 

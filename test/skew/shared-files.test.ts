@@ -1,6 +1,6 @@
 /**
- * What guard and broker of neighbouring releases say to each other through their directory, each way. Both are of one image, unless somebody
- * changes an image of a running pod, whose containers are then restarted one by one.
+ * What guard and broker of neighbouring releases tell each other through files, in both directions. Both have the same
+ * image, unless somebody changes an image of a running pod, whose containers are then restarted one by one.
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawnSync } from 'node:child_process'
@@ -26,7 +26,7 @@ import { createAdmitted } from './world-pods.ts'
 const STATE = 'firewall.json'
 const STATUS = 'firewall-status.json'
 
-/** What a broker must make of each kind of report: undefined is guarded. */
+/** What a broker must conclude from each kind of report; undefined means that the node is guarded. */
 const VERDICTS: Readonly<Record<string, RegExp | undefined>> = {
   enforce: undefined,
   audit: undefined,
@@ -50,7 +50,7 @@ const reportOf = (kind: string, now: number): GuardReport => ({
   link: { up: true, changed: false },
   surroundings: { looked: true, bypass: undefined, leftovers: [], warnings: [] },
   sightings: undefined,
-  // The previous release does not know it.
+  // The previous release does not have this field.
   hostNetwork: {
     ...{ mode: 'audit', backend: 'nft', verified: true, repairs: 0 },
     packets: { allowed: 0, others: 0, unknown: 0 },
@@ -60,7 +60,7 @@ const reportOf = (kind: string, now: number): GuardReport => ({
   pollIntervalMs: 10_000,
 })
 
-/** What was recorded, as if it had just been written. */
+/** A recorded file, with times as if it had just been written. */
 const recorded = (kind: string, file: string): string => {
   const text = sharedFiles().find(({ of }) => of === kind)?.files[file]
   assert.ok(text, `${kind} has ${file}`)
@@ -68,14 +68,14 @@ const recorded = (kind: string, file: string): string => {
   return text.replace(/("(?:verifiedAt|writtenAt)":")[^"]*/g, `$1${now}`)
 }
 
-describe('the files of another release', () => {
+describe('between neighbouring releases', () => {
   let directory: string
   before(() => {
     directory = mkdtempSync(join(tmpdir(), 'pod2iam-files-'))
   })
   after(() => rmSync(directory, { recursive: true, force: true }))
 
-  test('every report of the previous guard means here what it meant there', async () => {
+  test('every report of the previous release’s guard has the same meaning in this release', async () => {
     for (const [kind, verdict] of Object.entries(VERDICTS)) {
       writeFileSync(join(directory, STATE), recorded(kind, STATE))
       const why = await whyUnguarded(directory, Date.now())
@@ -84,17 +84,17 @@ describe('the files of another release', () => {
     }
   })
 
-  test('the status of the previous guard is told by this release', async () => {
+  test('the status of the previous release’s guard is shown by this release', async () => {
     for (const kind of Object.keys(VERDICTS)) {
       writeFileSync(join(directory, STATUS), recorded(kind, STATUS))
       const read = await readStatus(directory)
       assert.ok(read.ok, `${kind}: ${read.ok ? '' : read.detail}`)
       const { leftoversAt, hostNetwork } = read.written.status
-      assert.deepEqual([leftoversAt, hostNetwork], [null, null], 'which it did not write')
+      assert.deepEqual([leftoversAt, hostNetwork], [null, null], 'these fields were not written')
     }
   })
 
-  test('the status of this guard is told by the previous release', async () => {
+  test('the status of this release’s guard is shown by the previous release', async () => {
     const releases = await openReleases()
     for (const kind of Object.keys(VERDICTS)) {
       const now = Date.now()
@@ -109,7 +109,7 @@ describe('the files of another release', () => {
   })
 })
 
-describe('a broker and the report of a guard', () => {
+describe('between broker and guard of neighbouring releases', () => {
   let world: World
   let releases: Releases
   const children: ChildProcess[] = []
@@ -151,7 +151,7 @@ describe('a broker and the report of a guard', () => {
     ['previous', 'this'],
     ['this', 'previous'],
   ] as const)
-    test(`the broker of ${ofBroker} release believes the guard of ${ofGuard} release, and no more than it says`, async () => {
+    test(`the broker of ${ofBroker} release understands every report of the guard of ${ofGuard} release`, async () => {
       const running = await broker(ofBroker)
       const { token } = await pod()
       for (const [kind, verdict] of Object.entries(VERDICTS)) {
@@ -163,13 +163,13 @@ describe('a broker and the report of a guard', () => {
       running.child.kill('SIGKILL')
     })
 
-  test('a broker that cannot read the shape of the report says so at its start, and to every pod', async () => {
+  test('a broker that does not know the report’s format logs that at its start, and says it to every pod', async () => {
     const later = { ...firewallStateOf(reportOf('enforce', Date.now())), version: 2, release: '9.0.0' }
     writeFileSync(join(stateDir(), STATE), JSON.stringify(later))
     const running = await broker('this')
     const sentence =
       /has shape 2 \(its release: 9\.0\.0\), and this broker of release .* delete this node-guard pod/
-    const line = await until('it is said', () =>
+    const line = await until('it is logged', () =>
       running.logs.find(({ msg }) => msg === 'the firewall is of another release'),
     )
     assert.deepEqual([line.level, line.code], ['error', 'node-unguarded'])

@@ -21,7 +21,7 @@ import { createAdmitted, type WorldPod } from './world-pods.ts'
 const ROLES = ['shop-orders', 'jobs-base', 'jobs-report']
 const IAM = '/latest/meta-data/iam/security-credentials/'
 const TOKEN = 'X-aws-ec2-metadata-token'
-/** Cases whose sidecar is run; for the others the test asks the broker as their sidecar would. */
+/** Pods whose sidecar runs. For the others the test sends the request of their sidecar to the broker. */
 const RUN = [
   'defaults',
   'annotation: external id',
@@ -31,7 +31,7 @@ const RUN = [
 /** Settings that brokers share with injectors. */
 const SHARED = /^--(?:role-key|base-role-arn|namespace-restriction-format)=/
 
-describe('sidecar and broker of neighbouring releases', () => {
+describe('between neighbouring releases', () => {
   let world: World
   let releases: Releases
   const children: ChildProcess[] = []
@@ -61,7 +61,7 @@ describe('sidecar and broker of neighbouring releases', () => {
     children.push(running.child)
     return running
   }
-  /** What a broker answers to a pod: `ok` or a code; again where it has not seen the pod yet and has others to read. */
+  /** A broker's answer to a pod: `ok` or a code. The request is repeated while the broker has too many pods to read. */
   const codeAt = async (port: number, { token }: WorldPod): Promise<string> => {
     const url = new URL(`http://127.0.0.77:${port}${CREDENTIALS_PATH}`)
     const headers = { authorization: `Bearer ${token}` }
@@ -76,7 +76,7 @@ describe('sidecar and broker of neighbouring releases', () => {
     /metadata only|without a default role/.test(name) ? 'role-not-set' : 'ok'
 
   for (const [ofBroker, ofInjector] of CROSSED)
-    test(`the broker of ${ofBroker} release knows every pod as the injector of ${ofInjector} release admits it`, async () => {
+    test(`the broker of ${ofBroker} release accepts every pod as the injector of ${ofInjector} release admits it`, async () => {
       const shared = ({ settings }: Admitted) => settings.filter((flag) => SHARED.test(flag)).join('\n')
       for (const [flags, cases] of Map.groupBy(admittedBy(ofInjector), shared)) {
         const running = await broker(ofBroker, flags === '' ? [] : flags.split('\n'))
@@ -86,20 +86,20 @@ describe('sidecar and broker of neighbouring releases', () => {
       }
     })
 
-  test('a sidecar of a later protocol is told by this broker which release it met, and so is the log; the previous one says 404', async () => {
+  test('a request of a later protocol is answered and logged with the releases by this broker, and with 404 by the previous one', async () => {
     for (const side of ['previous', 'this'] as const) {
       const { port, logs, child } = await broker(side)
       const url = new URL(`http://127.0.0.77:${port}/v2/credentials`)
       const { status, body } = await httpRequest(url, { timeoutMs: 15_000, maxBytes: 65_536 })
       const { code, detail } = JSON.parse(body)
       assert.deepEqual([status, code], [404, side === 'this' ? 'protocol-not-spoken' : undefined])
-      const isTold = () => logs.find((line) => line.code === 'protocol-not-spoken')
-      if (side === 'this') assert.equal((await until('it is logged', isTold)).detail, detail)
+      const logged = () => logs.find((line) => line.code === 'protocol-not-spoken')
+      if (side === 'this') assert.equal((await until('it is logged', logged)).detail, detail)
       child.kill('SIGKILL')
     }
   })
 
-  test('a pod made for web identity loses nothing on a node whose broker is of the previous release: it gets its role with the node’s', async () => {
+  test('a pod with web identity gets its role from a broker of the previous release, through the node’s role', async () => {
     const running = await broker('previous')
     const one = admittedWith('defaults', ['--credential-sources=web-identity'])
     const pod = await createAdmitted(world, one)
@@ -113,7 +113,7 @@ describe('sidecar and broker of neighbouring releases', () => {
     running.child.kill('SIGKILL')
   })
 
-  test('a pod with session policies gets nothing from a broker of the previous release, which would give it all rights of its role', async () => {
+  test('a pod with session policies is refused by a broker of the previous release, which would give it all rights of its role', async () => {
     const arn = await world.aws.putManagedPolicy({
       arn: 'arn:aws:iam::aws:policy/logs',
       statements: [{ Effect: 'Allow', Action: 'logs:*', Resource: '*' }],
@@ -128,7 +128,7 @@ describe('sidecar and broker of neighbouring releases', () => {
       assert.equal(await codeAt(running.port, pod), code, side)
       running.child.kill('SIGKILL')
     }
-    // One that an injector of the previous release made, which does not know the annotation.
+    // A pod that an injector of the previous release has admitted, which does not know the annotation.
     const theirs = admittedBy('previous').find(({ name }) => name === 'defaults') ?? assert.fail()
     const { metadata } = theirs.admitted
     const unseen = { ...metadata, annotations: { ...metadata.annotations, ...annotations } }
@@ -138,7 +138,7 @@ describe('sidecar and broker of neighbouring releases', () => {
     running.child.kill('SIGKILL')
   })
 
-  test('a pod of the previous release is served by a broker with web identity beside the node’s role, and told where it is alone', async () => {
+  test('a pod of the previous release is served by a broker with web identity and the node’s role, and refused by one with web identity only', async () => {
     const one = admittedBy('previous').find(({ name }) => name === 'defaults') ?? assert.fail()
     for (const [sources, code] of [
       ['node-role,web-identity', 'ok'],
@@ -152,7 +152,7 @@ describe('sidecar and broker of neighbouring releases', () => {
   })
 
   for (const [ofSidecar, ofBroker] of PAIRINGS)
-    test(`the sidecar of ${ofSidecar} release serves what the broker of ${ofBroker} release gives it`, async () => {
+    test(`the sidecar of ${ofSidecar} release serves the credentials and metadata of the broker of ${ofBroker} release`, async () => {
       const running = await broker(ofBroker)
       for (const one of admittedBy(ofSidecar).filter(({ name }) => RUN.includes(name))) {
         const { child, readyz, port } = await sidecar(
@@ -164,7 +164,7 @@ describe('sidecar and broker of neighbouring releases', () => {
         const headers = { [TOKEN]: await freshToken(port) }
         const get = async (path: string) => (await ask(port, { path, headers })).body
         const credentials = async () => JSON.parse(await get(IAM + (await get(IAM))))
-        // With the startup gate off it is ready before there are any.
+        // With the startup gate off it is ready before there are credentials.
         const { Code, AccessKeyId } = await until(`${one.name}: credentials`, async () => {
           const document = await credentials().catch(() => undefined)
           return document?.Code === 'Success' ? document : undefined
@@ -178,7 +178,7 @@ describe('sidecar and broker of neighbouring releases', () => {
     })
 
   for (const [ofSidecar, ofBroker] of PAIRINGS)
-    test(`the sidecar of ${ofSidecar} release serves all metadata that the broker of ${ofBroker} release tells, and has nothing else`, async () => {
+    test(`the sidecar of ${ofSidecar} release serves all metadata that the broker of ${ofBroker} release sends, and no other`, async () => {
       const running = await broker(ofBroker)
       const one = admittedBy(ofSidecar).find(({ name }) => name === 'defaults') ?? assert.fail()
       const pod = await createAdmitted(world, one)
@@ -190,17 +190,17 @@ describe('sidecar and broker of neighbouring releases', () => {
         headers: { authorization: `Bearer ${pod.token}` },
         ...limits,
       })
-      const told: Record<string, string> = JSON.parse(body)
-      assert.ok(Object.keys(told).length > 10)
+      const sent: Record<string, string> = JSON.parse(body)
+      assert.ok(Object.keys(sent).length > 10)
       const headers = { [TOKEN]: await freshToken(port) }
       const get = (path: string) => ask(port, { path: `/latest/${path}`, headers })
-      for (const [key, text] of Object.entries(told)) {
+      for (const [key, text] of Object.entries(sent)) {
         const path = key.startsWith('dynamic/') ? key : `meta-data/${key}`
         await until(path, async () => (await get(path)).body === text)
       }
       for (const leaf of ['hostname', 'public-ipv4', 'security-groups', 'spot/instance-action'])
-        assert.equal((await get(`meta-data/${leaf}`)).status, leaf in told ? 200 : 404, leaf)
-      const names = Object.keys(told).filter((key) => !key.startsWith('dynamic/'))
+        assert.equal((await get(`meta-data/${leaf}`)).status, leaf in sent ? 200 : 404, leaf)
+      const names = Object.keys(sent).filter((key) => !key.startsWith('dynamic/'))
       const listed = new Set([...names.map((key) => key.replace(/\/.*/, '/')), 'iam/'])
       assert.equal((await get('meta-data/')).body, [...listed].sort().join('\n'))
       child.kill('SIGKILL')

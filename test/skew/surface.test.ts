@@ -1,4 +1,4 @@
-/** What operators have of the previous release and bring along: command lines of its chart, containers of its pods, dashboards. */
+/** What operators still use from the previous release: command lines of its chart, containers of its pods, and dashboards. */
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
@@ -15,7 +15,7 @@ import { admittedBy, containerOf, type EnvVar } from './admitted.ts'
 const variables = (env: readonly EnvVar[]) =>
   Object.fromEntries(env.map(({ name, value = 'from-the-pod' }) => [name, value]))
 
-/** What is wrong with a command line, by this release's reading. */
+/** The mistakes in a command line, as this release reads it. */
 const MISTAKES: Readonly<Record<string, (line: CommandLine) => readonly string[]>> = {
   firewall({ args: [command = '', ...argv], env }) {
     assert.equal(command, 'guard')
@@ -33,19 +33,19 @@ const MISTAKES: Readonly<Record<string, (line: CommandLine) => readonly string[]
   'pre-pull-sidecar': ({ args }) => (args.join() === '--version' ? [] : ['another command']),
 }
 
-describe('images of this release behind what the previous one left:', () => {
+describe('in what the previous release left', () => {
   for (const line of commandLines())
-    test(`${line.container} of its chart, with the values ${line.set}, has no setting that is gone`, () => {
+    test(`the container ${line.container} of its chart with the values ${line.set} has no setting that was removed`, () => {
       assert.deepEqual(MISTAKES[line.container]?.(line), [])
     })
 
-  test('every program that its chart starts is looked at', () => {
+  test('every program that its chart starts is checked', () => {
     const started = new Set(commandLines().map(({ container }) => container))
     assert.deepEqual([...started].sort(), Object.keys(MISTAKES).sort())
   })
 
   for (const { name, admitted } of admittedBy('previous'))
-    test(`sidecar and gate of a living pod (${name}) have no setting that is gone`, () => {
+    test(`sidecar and gate of a running pod (${name}) have no setting that was removed`, () => {
       const [sidecar, gate] = ['pod2iam-sidecar', 'pod2iam-gate'].map((name) => containerOf(admitted, name))
       const { args: [command, ...argv] = [], env = [] } = gate ?? {}
       assert.equal(command, 'redirect')
@@ -56,7 +56,7 @@ describe('images of this release behind what the previous one left:', () => {
         assert.deepEqual(read.ok ? [] : read.errors, [])
     })
 
-  test('metrics on its dashboards are still there', () => {
+  test('all metrics on its dashboards still exist', () => {
     const page = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8')
     const names = metricNames()
     assert.ok(names.length > 40)

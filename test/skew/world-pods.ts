@@ -1,4 +1,4 @@
-/** Admitted pods in the sandbox's cluster, running on the broker's node; their sidecars ask over loopback. */
+/** Admitted pods in the sandbox's cluster, running on the broker's node. Their sidecars send requests over loopback. */
 import { SIDECAR_CONTAINER } from '../../common/keys.ts'
 import { NODE, type World } from '../broker/world.ts'
 import type { KubeObject } from '../sandbox/kube/client/client.ts'
@@ -6,12 +6,12 @@ import { type Admitted, type Container, containerOf } from './admitted.ts'
 
 export type WorldPod = { readonly namespace: string; readonly token: string; readonly sidecar: Container }
 
-/** The source of what is sent over loopback, unless the sender chooses. */
+/** The source address over loopback, unless the sender chooses another one. */
 const ADDRESS = '127.0.0.1'
 
 let created = 0
 
-/** Creates a pod in a namespace of its own, with the status of one that runs. */
+/** Creates a pod in a namespace of its own, with the status of a running pod. */
 export async function createAdmitted(world: World, { namespace, admitted }: Admitted): Promise<WorldPod> {
   const { admin } = world.api
   const name = `${namespace.name}-${++created}`

@@ -8,7 +8,7 @@ import { seededRandom } from './random.ts'
 import { REFUSED } from './refused.ts'
 import { SLOW } from './slow.ts'
 
-export const ATTACKS: Attacks = { ...MALFORMED, ...REFUSED, ...SLOW }
+const ATTACKS: Attacks = { ...MALFORMED, ...REFUSED, ...SLOW }
 
 /** The names in a fixed order, because the attacks that a seed draws depend on it. */
 export const ATTACK_NAMES: readonly string[] = Object.keys(ATTACKS).sort()

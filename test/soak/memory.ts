@@ -40,7 +40,7 @@ export function flatness(samples: readonly number[]): Flatness {
 }
 
 /** The median; NaN if there are no values. */
-export function median(values: readonly number[]): number {
+function median(values: readonly number[]): number {
   return quantile(values, 0.5)
 }
 

@@ -31,7 +31,7 @@ export type SoakOptions = {
   readonly onProgress?: (line: string) => void
 }
 
-export type Sample = { readonly second: number; readonly memory: number; readonly files: number }
+type Sample = { readonly second: number; readonly memory: number; readonly files: number }
 
 export type Observations = {
   readonly options: SoakOptions

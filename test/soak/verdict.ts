@@ -18,7 +18,7 @@ export type Bounds = {
 }
 
 /** The memory limit that the injector gives the container: beyond it the kernel ends the process. */
-export const MOST_MEMORY = 48 * MIB
+const MOST_MEMORY = 48 * MIB
 /** Changes of state in the broker's answers and in the process, in addition to the lines of requests. */
 const LINES_BESIDE_REQUESTS = 300
 /** A path of 300 characters, each of which may be escaped, and the other fields. */

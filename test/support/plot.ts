@@ -1,5 +1,5 @@
 /** Curves as an SVG, light and dark, with axes, labels and a legend. */
-export type PlotCurve = { readonly name: string; readonly values: readonly number[]; readonly color: string }
+type PlotCurve = { readonly name: string; readonly values: readonly number[]; readonly color: string }
 
 export type Plot = {
   readonly title: string

@@ -9,7 +9,7 @@
 
 {{/*
 Checks the sidecar's resources, which no API server checks before a pod is injected. Values that are not set have the injector's defaults
-(injector/pod/resources.ts); it would end with an error for each of these.
+(injector/resources/resources.ts); it would end with an error for each of these.
 */}}
 {{- define "pod2iam.validateSidecarResources" -}}
 {{- $sidecar := .Values.sidecar -}}

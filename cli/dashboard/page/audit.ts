@@ -1,7 +1,7 @@
 /** Which workloads would be refused if all nodes enforced. */
-import type { Seen } from '../../audit/seen.ts'
+import type { MetadataUser } from '../../audit/metadata-users.ts'
 import type { Snapshot } from '../snapshot.ts'
-import { badge, foreign, type Html, html, MOST_ROWS, moreRows, plural, relative } from './html.ts'
+import { badge, type Html, html, isolated, MAX_ROWS, moreRows, plural, relative } from './html.ts'
 import { section } from './section.ts'
 
 export function auditSection({ audit, takenAt }: Snapshot): Html {
@@ -25,7 +25,7 @@ export function auditSection({ audit, takenAt }: Snapshot): Html {
       title,
       html`<p>${badge('good', 'No pod has used the metadata service.')}</p>${nodes}`,
     )
-  const shown = seen.slice(0, MOST_ROWS)
+  const shown = seen.slice(0, MAX_ROWS)
   return section(
     'audit',
     title,
@@ -50,15 +50,18 @@ export function auditSection({ audit, takenAt }: Snapshot): Html {
 const timeOf = (time: string, now: number): Html =>
   html`<time datetime="${time}">${relative(Date.parse(time) - now)}</time>`
 
-function row({ workload, addresses, via, packets, firstSeen, lastSeen, todo }: Seen, now: number): Html {
+function row(
+  { workload, addresses, via, packets, firstSeen, lastSeen, todo }: MetadataUser,
+  now: number,
+): Html {
   const name = workload === null ? addresses.join(' ') : `${workload.kind}/${workload.name}`
   return html`<tr>
-    <th scope="row">${foreign(name)}</th>
-    <td>${workload === null ? html`<span class="none">none</span>` : foreign(workload.namespace)}</td>
+    <th scope="row">${isolated(name)}</th>
+    <td>${workload === null ? html`<span class="none">none</span>` : isolated(workload.namespace)}</td>
     <td>${via === 'dnat' ? 'through kube2iam or kiam' : 'directly'}</td>
     <td class="number">${packets}</td>
     <td>${firstSeen === null ? html`<span class="none">not known</span>` : timeOf(firstSeen, now)}</td>
     <td>${timeOf(lastSeen, now)}</td>
-    <td class="prose">${foreign(todo.detail)}</td>
+    <td class="prose">${isolated(todo.detail)}</td>
   </tr>`
 }

@@ -2,11 +2,11 @@
 import { createHash } from 'node:crypto'
 import { VERSION } from '../../../common/version.ts'
 import type { View } from '../feed.ts'
-import { type Filter, filtered, hasTrouble, isWaiting } from '../filter.ts'
+import { type Filter, filtered, hasProblem, isWaiting } from '../filter.ts'
 import type { Snapshot } from '../snapshot.ts'
 import { auditSection } from './audit.ts'
 import { filterForm } from './form.ts'
-import { fitToSend, foreign, type Html, html, plural, raw } from './html.ts'
+import { type Html, html, isolated, plural, raw, sanitized } from './html.ts'
 import { type NodeNames, nodeNames, nodesSection } from './nodes.ts'
 import { podsSection } from './pods.ts'
 import { refusalsSection } from './refusals.ts'
@@ -51,7 +51,7 @@ function whenText(snapshot: Snapshot | undefined): Html {
   if (snapshot === undefined) return html`<span id="when">Nothing has been read yet.</span>`
   const time = new Date(snapshot.takenAt).toISOString()
   return html`<span id="when">
-    Context ${foreign(snapshot.context)}, as of <time datetime="${time}">${time.slice(11, 19)} UTC</time>.
+    Context ${isolated(snapshot.context)}, as of <time datetime="${time}">${time.slice(11, 19)} UTC</time>.
   </span>`
 }
 
@@ -84,7 +84,7 @@ ${Object.values(rest)}
 </body>
 </html>
 `
-  return fitToSend(page.toString())
+  return sanitized(page.toString())
 }
 
 /** The sections of an update, with one sentence for screen readers. */
@@ -92,7 +92,7 @@ export async function updateOf(view: View, filter: Filter): Promise<string> {
   const sections = await Promise.all(
     Object.entries(partsOf(view, filter)).map(async ([id, markup]) => [
       id,
-      fitToSend((await markup).toString()),
+      sanitized((await markup).toString()),
     ]),
   )
   return JSON.stringify({
@@ -103,7 +103,7 @@ export async function updateOf(view: View, filter: Filter): Promise<string> {
 }
 
 function titleOf({ snapshot, fault }: View): string {
-  const troubled = snapshot?.nodes?.filter(hasTrouble).length ?? 0
+  const troubled = snapshot?.nodes?.filter(hasProblem).length ?? 0
   if (fault !== undefined) return 'pod2iam: the cluster cannot be read'
   return troubled === 0 ? 'pod2iam' : `pod2iam: ${plural(troubled, 'node')} with problems`
 }
@@ -113,7 +113,7 @@ function wordsOf({ snapshot, fault }: View, filter: Filter): string {
   if (snapshot === undefined) return ''
   const { nodes, pods, refusals } = filtered(snapshot, filter)
   return [
-    nodes && `${plural(nodes.filter(hasTrouble).length, 'node')} with problems`,
+    nodes && `${plural(nodes.filter(hasProblem).length, 'node')} with problems`,
     pods && `${plural(pods.filter(isWaiting).length, 'pod')} without credentials`,
     refusals && plural(refusals.length, 'refusal'),
   ]

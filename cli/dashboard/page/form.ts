@@ -3,7 +3,7 @@ import { addressOf, type Filter, NO_FILTER } from '../filter.ts'
 import type { Snapshot } from '../snapshot.ts'
 import { type Html, html } from './html.ts'
 
-const MOST_OFFERED = 1000
+const MAX_OFFERED = 1000
 
 /** @param snapshot before filtering, with everything that can be chosen */
 export function filterForm(filter: Filter, snapshot: Snapshot | undefined): Html {
@@ -37,7 +37,7 @@ export function filterForm(filter: Filter, snapshot: Snapshot | undefined): Html
 }
 
 function field(name: string, label: string, value: string, offered: readonly string[]): Html {
-  const options = [...new Set(offered)].sort().slice(0, MOST_OFFERED)
+  const options = [...new Set(offered)].sort().slice(0, MAX_OFFERED)
   return html`<label>
     ${label}
     <input name="${name}" value="${value}" list="${name}-known" autocomplete="off" spellcheck="false">

@@ -1,6 +1,6 @@
 /** Which pods on the host network use the metadata service, with `guard.hostNetwork`. */
 import type { NodeReport } from '../../status/nodes.ts'
-import { badge, foreign, type Html, html, MOST_ROWS, moreRows, relative } from './html.ts'
+import { badge, type Html, html, isolated, MAX_ROWS, moreRows, relative } from './html.ts'
 
 /**
  * The table; nothing where no pod was seen.
@@ -16,7 +16,7 @@ export function hostNetworkTable(
     (hostNetwork?.pods ?? []).map((pod) => ({ node, ...pod })),
   )
   if (all.length === 0) return html``
-  const shown = all.toSorted((a, b) => Number(a.allowed) - Number(b.allowed)).slice(0, MOST_ROWS)
+  const shown = all.toSorted((a, b) => Number(a.allowed) - Number(b.allowed)).slice(0, MAX_ROWS)
   return html`<h3>On the host network</h3>
     <div class="wide" role="region" aria-label="Pods on the host network that use the metadata service" tabindex="0">
       <table>
@@ -30,8 +30,8 @@ export function hostNetworkTable(
         <tbody>
           ${shown.map(
             ({ node, namespace, name, allowed, packets, lastSeen }) => html`<tr>
-              <th scope="row">${foreign(name)}</th>
-              <td>${foreign(namespace)}</td>
+              <th scope="row">${isolated(name)}</th>
+              <td>${isolated(namespace)}</td>
               <td>${nameOf(node)}</td>
               <td>${allowed ? badge('good', 'allowed') : badge('warning', 'not allowed')}</td>
               <td class="number">${packets}</td>

@@ -9,7 +9,7 @@ export { html, raw } from 'hono/html'
 export type Html = ReturnType<typeof html>
 
 /** A text that others wrote, isolated from its surroundings, so that its writing direction does not affect them. */
-export function foreign(text: string): Html {
+export function isolated(text: string): Html {
   return html`<bdi>${text}</bdi>`
 }
 
@@ -27,7 +27,7 @@ const SECRETS = [
 ]
 
 /** Markup as it is sent, without invisible characters and without texts that look like secrets. */
-export function fitToSend(markup: string): string {
+export function sanitized(markup: string): string {
   return SECRETS.reduce((rest, secret) => rest.replace(secret, '(left out)'), markup).replace(
     INVISIBLE,
     '\ufffd',
@@ -35,7 +35,7 @@ export function fitToSend(markup: string): string {
 }
 
 /** Maximum number of rows in a table: thousands would not help anyone, and there are filters. */
-export const MOST_ROWS = 500
+export const MAX_ROWS = 500
 
 /** @param what plural noun */
 export function moreRows(shown: number, all: number, what: string): Html {

@@ -3,11 +3,11 @@
 import { withoutCommonDomain } from '../../output/shorten.ts'
 import type { NodeReport } from '../../status/nodes.ts'
 import { skewOf, type Versions } from '../../status/versions.ts'
-import { addressOf, type Filter, hasTrouble } from '../filter.ts'
+import { addressOf, type Filter, hasProblem } from '../filter.ts'
 import type { Snapshot } from '../snapshot.ts'
 import { hostNetworkTable } from './host-network.ts'
-import { badge, foreign, type Html, html, idOf, MOST_ROWS, moreRows, plural, type Tone } from './html.ts'
-import { section, unseenText } from './section.ts'
+import { badge, type Html, html, idOf, isolated, MAX_ROWS, moreRows, plural, type Tone } from './html.ts'
+import { notListedText, section } from './section.ts'
 
 /** Displayed names of nodes, by full name. */
 export type NodeNames = ReadonlyMap<string, string>
@@ -22,7 +22,7 @@ export function nodeNames({ nodes, pods }: Snapshot): NodeNames {
 /** A node's short name, with the full name in the tooltip. */
 export function nodeName(name: string, names: NodeNames): Html {
   const short = names.get(name) ?? name
-  return short === name ? foreign(name) : html`<bdi title="${name}">${short}</bdi>`
+  return short === name ? isolated(name) : html`<bdi title="${name}">${short}</bdi>`
 }
 
 export function nodesSection(
@@ -39,8 +39,8 @@ export function nodesSection(
         <code>pod2iam check</code> says whether it can be.
       </p>`,
     )
-  if (nodes === null) return section('nodes', 'Nodes', unseenText('nodes'))
-  const shown = nodes.toSorted(troubledFirst).slice(0, MOST_ROWS)
+  if (nodes === null) return section('nodes', 'Nodes', notListedText('nodes'))
+  const shown = nodes.toSorted(troubledFirst).slice(0, MAX_ROWS)
   const map = html`<ul class="map">
     ${shown.map((one) => tile(one, filter, names))}
   </ul>`
@@ -56,7 +56,7 @@ export function nodesSection(
 function tile(one: NodeReport, filter: Filter, names: NodeNames): Html {
   const block = blockOf(one)
   const isReady = one.broker === 'ready'
-  const worst = hasTrouble(one) ? 'bad' : block.tone
+  const worst = hasProblem(one) ? 'bad' : block.tone
   return html`<li class="tile ${worst}">
     <a id="${idOf('node', one.node)}" href="${addressOf({ ...filter, node: one.node })}">${nodeName(one.node, names)}</a>
     <dl>
@@ -84,7 +84,7 @@ function findings(nodes: readonly NodeReport[], names: NodeNames): Html {
     ...warnings.map((one) => ({ node, ...one, tone: 'warning' as const })),
   ])
   if (all.length === 0) return html``
-  const shown = all.slice(0, MOST_ROWS)
+  const shown = all.slice(0, MAX_ROWS)
   return html`<h3>Problems and warnings</h3>
     <div class="wide" role="region" aria-label="Findings on nodes" tabindex="0">
       <table>
@@ -96,7 +96,7 @@ function findings(nodes: readonly NodeReport[], names: NodeNames): Html {
             ({ node, code, detail, tone }) => html`<tr>
               <th scope="row">${nodeName(node, names)}</th>
               <td>${badge(tone, code)}</td>
-              <td class="prose">${foreign(detail)}</td>
+              <td class="prose">${isolated(detail)}</td>
             </tr>`,
           )}
         </tbody>
@@ -119,5 +119,5 @@ function releases(versions: Versions): Html {
 }
 
 function troubledFirst(one: NodeReport, other: NodeReport): number {
-  return Number(hasTrouble(other)) - Number(hasTrouble(one)) || one.node.localeCompare(other.node)
+  return Number(hasProblem(other)) - Number(hasProblem(one)) || one.node.localeCompare(other.node)
 }

@@ -2,9 +2,9 @@
 import type { Holder } from '../../who/holders.ts'
 import { addressOf, type Filter, isWaiting } from '../filter.ts'
 import type { Snapshot } from '../snapshot.ts'
-import { badge, foreign, type Html, html, idOf, MOST_ROWS, moreRows, plural, relative } from './html.ts'
+import { badge, type Html, html, idOf, isolated, MAX_ROWS, moreRows, plural, relative } from './html.ts'
 import { type NodeNames, nodeName } from './nodes.ts'
-import { section, unseenText } from './section.ts'
+import { notListedText, section } from './section.ts'
 
 /** The sidecar renews credentials long before this; docs/metrics.md has the alert. */
 const SOON_MS = 5 * 60_000
@@ -13,10 +13,10 @@ type Context = { readonly now: number; readonly names: NodeNames }
 
 export function podsSection({ pods, takenAt }: Snapshot, filter: Filter, names: NodeNames): Html {
   const title = 'Pods and their roles'
-  if (pods === null) return section('pods', title, unseenText('pods'))
+  if (pods === null) return section('pods', title, notListedText('pods'))
   if (pods.length === 0)
     return section('pods', title, html`<p>No pod has a sidecar, or the filters hide all of them.</p>`)
-  const shown = pods.toSorted(byPlace).slice(0, MOST_ROWS)
+  const shown = pods.toSorted(byPlace).slice(0, MAX_ROWS)
   return section(
     'pods',
     title,
@@ -42,7 +42,7 @@ function ofNamespace(name: string, pods: readonly Holder[], filter: Filter, cont
   return html`<tbody>
     <tr class="group">
       <th scope="rowgroup" colspan="6">
-        <a id="${idOf('namespace', name)}" href="${addressOf({ ...filter, namespace: name })}">${foreign(name)}</a>
+        <a id="${idOf('namespace', name)}" href="${addressOf({ ...filter, namespace: name })}">${isolated(name)}</a>
         <span class="count">${plural(pods.length, 'pod')}${waiting > 0 && `, ${waiting} without credentials`}</span>
       </th>
     </tr>
@@ -60,10 +60,10 @@ function row(one: Holder, span: number, { now, names }: Context): Html {
   </th>`
   return html`<tr>
     ${span > 0 && role}
-    <td>${foreign(one.pod)}</td>
+    <td>${isolated(one.pod)}</td>
     <td>${stateOf(one)}</td>
     <td>${expiryOf(one, now)}</td>
-    <td>${one.session === null ? html`<span class="none">none</span>` : foreign(one.session)}</td>
+    <td>${one.session === null ? html`<span class="none">none</span>` : isolated(one.session)}</td>
     <td>${one.node === null ? html`<span class="none">none yet</span>` : nodeName(one.node, names)}</td>
   </tr>`
 }
@@ -72,7 +72,7 @@ function row(one: Holder, span: number, { now, names }: Context): Html {
 function shortRole(role: string): Html {
   const [, start, name] = /^(arn:[^/]*\/)(.+)$/.exec(role) ?? []
   return start === undefined || name === undefined
-    ? foreign(role)
+    ? isolated(role)
     : html`<bdi><span class="arn">${start}</span><wbr>${name}</bdi>`
 }
 

@@ -1,14 +1,14 @@
 /** Which pods and workloads are refused, and what to do about it. */
 import type { Refusal, Snapshot } from '../snapshot.ts'
-import { badge, foreign, type Html, html, MOST_ROWS, moreRows, relative } from './html.ts'
-import { section, unseenText } from './section.ts'
+import { badge, type Html, html, isolated, MAX_ROWS, moreRows, relative } from './html.ts'
+import { notListedText, section } from './section.ts'
 
 export function refusalsSection({ refusals, takenAt }: Snapshot): Html {
   const title = 'Refusals'
-  if (refusals === null) return section('refusals', title, unseenText('Events'))
+  if (refusals === null) return section('refusals', title, notListedText('Events'))
   if (refusals.length === 0)
     return section('refusals', title, html`<p>${badge('good', 'Nothing is refused.')}</p>`)
-  const shown = refusals.slice(0, MOST_ROWS)
+  const shown = refusals.slice(0, MAX_ROWS)
   return section(
     'refusals',
     title,
@@ -25,10 +25,10 @@ export function refusalsSection({ refusals, takenAt }: Snapshot): Html {
 
 function item({ namespace, kind, name, code, detail, remedy, command, at }: Refusal, now: number): Html {
   return html`<li>
-    <h3>${foreign(`${namespace}/${name}`)} <span class="count">${kind}</span></h3>
+    <h3>${isolated(`${namespace}/${name}`)} <span class="count">${kind}</span></h3>
     <p>${badge('bad', code)} <span class="count">${at === null ? 'now' : relative(Date.parse(at) - now)}</span></p>
-    <p class="prose">${foreign(detail)}</p>
-    <p class="prose"><strong>Remedy:</strong> ${foreign(remedy)}</p>
+    <p class="prose">${isolated(detail)}</p>
+    <p class="prose"><strong>Remedy:</strong> ${isolated(remedy)}</p>
     <p><code>${command}</code></p>
   </li>`
 }

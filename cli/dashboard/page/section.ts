@@ -10,6 +10,6 @@ export function section(id: SectionId, title: string, content: Html): Html {
   </section>`
 }
 
-export function unseenText(what: string): Html {
+export function notListedText(what: string): Html {
   return html`<p>The ${what} could not be read; the end of this page says what was forbidden or failed.</p>`
 }

@@ -1,9 +1,9 @@
 /** The summary of the page, which screen readers announce when it changes. */
-import { askedText } from '../../cluster/asked.ts'
+import { requestText } from '../../cluster/api-request.ts'
 import type { View } from '../feed.ts'
-import { hasTrouble, isWaiting } from '../filter.ts'
+import { hasProblem, isWaiting } from '../filter.ts'
 import type { Fault, Snapshot } from '../snapshot.ts'
-import { badge, foreign, type Html, html, type Tone } from './html.ts'
+import { badge, type Html, html, isolated, type Tone } from './html.ts'
 
 type Card = { readonly href: string; readonly title: string; readonly tone: Tone; readonly text: string }
 
@@ -33,7 +33,7 @@ function cardsOf(snapshot: Snapshot): Card[] {
 
 function ofNodes({ nodes }: Snapshot): State {
   if (nodes === null) return UNKNOWN
-  const troubled = nodes.filter(hasTrouble).length
+  const troubled = nodes.filter(hasProblem).length
   if (troubled > 0) return { tone: 'bad', text: `${troubled} of ${nodes.length} with problems` }
   const unasked = nodes.filter(({ verified }) => verified === null).length
   if (unasked > 0) return { tone: 'unknown', text: `${unasked} of ${nodes.length} not asked` }
@@ -68,7 +68,7 @@ export function limitsSection(snapshot: Snapshot | undefined): Html {
       html`<section aria-labelledby="limits-title">
         <h2 id="limits-title">Not shown, because you lack these permissions</h2>
         <ul>
-          ${refused.map((one) => html`<li><code>${askedText(one)}</code></li>`)}
+          ${refused.map((one) => html`<li><code>${requestText(one)}</code></li>`)}
         </ul>
       </section>`
     }
@@ -77,5 +77,5 @@ export function limitsSection(snapshot: Snapshot | undefined): Html {
 }
 
 function faultText({ code, message, remedy }: Fault, tone: Tone): Html {
-  return html`<p class="fault">${badge(tone, code)} ${foreign(message)}. <strong>Remedy:</strong> ${foreign(remedy)}.</p>`
+  return html`<p class="fault">${badge(tone, code)} ${isolated(message)}. <strong>Remedy:</strong> ${isolated(remedy)}.</p>`
 }

@@ -12,7 +12,7 @@ import { type PodRecord, podName } from '../kubernetes/pod.ts'
 import type { Pods } from '../kubernetes/pods.ts'
 import type { PodClaims } from './claims.ts'
 import { checkIdentity, checkNode, checkPod } from './identify.ts'
-import { isOthers, isYoung, judgePeer } from './peer.ts'
+import { belongsToOther, isYoung, judgePeer } from './peer.ts'
 import type { VerifyToken } from './verify.ts'
 
 /** What a request contains about its sender. */
@@ -37,7 +37,7 @@ type AuthenticateOptions = {
   readonly ownAddresses: readonly string[]
   /** Called for a known pod that is refused in steps 3 to 5. */
   readonly onRefused: (pod: PodRecord, problem: Problem) => void
-  /** Called for a request that could not be tied to a pod. */
+  /** Called for a request that could not be attributed to a pod. */
   readonly onRejected: (peer: string | undefined, problem: Problem) => void
 }
 
@@ -67,7 +67,7 @@ export function authenticator(options: AuthenticateOptions): Authenticate {
     checkAll(pod, claims)
     const judgement = judgePeer(pod, peer)
     const others = { pods: pods.all(), own: options.ownAddresses }
-    if (judgement === 'mismatch' || (judgement === 'unknown' && peer && isOthers(peer, pod, others)))
+    if (judgement === 'mismatch' || (judgement === 'unknown' && peer && belongsToOther(peer, pod, others)))
       throw new Problem(
         'peer-address-mismatch',
         `the request comes from ${peer ?? 'nowhere'}, which is not an address of pod ${podName(pod)}`,

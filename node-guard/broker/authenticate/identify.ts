@@ -1,7 +1,7 @@
-import { sameIdentity, statedIdentity } from '../../../common/identity.ts'
+import { annotatedIdentity, sameIdentity } from '../../../common/identity.ts'
 import { KEYS } from '../../../common/keys.ts'
 import { Problem } from '../../../common/protocol.ts'
-import { hasEnded, isLeftAlone, isTooLong, MAX_TEXT, type PodRecord, podName } from '../kubernetes/pod.ts'
+import { hasEnded, isOptedOut, isTooLong, MAX_TEXT, type PodRecord, podName } from '../kubernetes/pod.ts'
 import type { PodClaims } from './claims.ts'
 
 /**
@@ -39,7 +39,7 @@ export function checkPod(pod: PodRecord, claims: PodClaims, nodeName: string): v
       'pod-not-injected',
       `pod ${name} uses the host’s network: it shares the node’s addresses and gets no credentials`,
     )
-  if (isLeftAlone(pod))
+  if (isOptedOut(pod))
     throw new Problem(
       'pod-not-injected',
       `annotation ${KEYS.inject} of pod ${name} opts it out of injection, so its sidecar is not from the injector: remove the ` +
@@ -59,7 +59,7 @@ export function checkPod(pod: PodRecord, claims: PodClaims, nodeName: string): v
  * @throws {Problem} `identity-changed`
  */
 export function checkIdentity(pod: PodRecord, roleKey: string): void {
-  const stated = statedIdentity(pod.annotations, roleKey, pod.identity)
+  const stated = annotatedIdentity(pod.annotations, roleKey, pod.identity)
   if (pod.identity && sameIdentity(pod.identity, stated)) return
   const parts = [
     [roleKey, pod.identity?.role, stated.role],

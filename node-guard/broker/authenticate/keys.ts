@@ -66,10 +66,10 @@ export function signingKeys({ kube, clock, log }: Omit<Deps<'get'>, 'signal'>, i
   void refresh()
 
   return {
-    /** Finds the key of a token, and the issuer tokens must name; undefined while none is known. */
+    /** The function that finds the key of a token, and the issuer that tokens must name; undefined while none is known. */
     current: (): { readonly issuer: string; readonly key: JWTVerifyGetKey } | undefined =>
       known && clock.now() - known.at <= MAX_AGE_MS ? known : undefined,
-    /** A token names a key that is not in the set: fetches again, unless that was done too often recently. True when it fetched. */
+    /** To be called when a token names a key that is not in the set: fetches the set again, unless that was done too often recently. Returns whether it did. */
     unknownKey: async () => {
       if (!flight && !unknown.take()) return false
       await refresh()

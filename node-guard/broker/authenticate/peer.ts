@@ -16,12 +16,12 @@ export function judgePeer(pod: PodRecord, peer: string | undefined): PeerJudgeme
 }
 
 /**
- * Whether `peer` is known to belong to another party: an address of the node, or of another pod that has not ended. A pod
+ * Whether `peer` is known to be the address of the node, or of another pod that has not ended. A pod
  * whose own address is not reported yet cannot have it.
  *
  * @param own addresses the broker listens on
  */
-export function isOthers(
+export function belongsToOther(
   peer: string,
   pod: PodRecord,
   { pods, own }: { readonly pods: Iterable<PodRecord>; readonly own: readonly string[] },

@@ -13,7 +13,7 @@ const MAX_TOKEN = 8192
 export type VerifyToken = (authorization: string | undefined) => Promise<PodClaims>
 
 /** The content of a verified token. */
-export type Verified = {
+export type VerifiedToken = {
   readonly claims: PodClaims
   /** Milliseconds. */
   readonly expiresAt: number
@@ -22,7 +22,7 @@ export type Verified = {
 /**
  * Steps 1 and 2: signature, issuer, audience, times, claims.
  *
- * @param audience what the token must be meant for
+ * @param audience that the token must have
  */
 export function tokenVerifier(keys: SigningKeys, audience: string, clock: Clock): VerifyToken {
   const verify = claimsVerifier(keys, audience, clock, 'the token')
@@ -30,7 +30,7 @@ export function tokenVerifier(keys: SigningKeys, audience: string, clock: Clock)
 }
 
 /**
- * The same for a bare token.
+ * The same for a token without `Bearer`.
  *
  * @param name the name of the token in messages
  */
@@ -39,7 +39,7 @@ export function claimsVerifier(
   audience: string,
   clock: Clock,
   name: string,
-): (token: string) => Promise<Verified> {
+): (token: string) => Promise<VerifiedToken> {
   const verify = async (token: string, retried = false): Promise<JWTPayload> => {
     const current = keys.current()
     if (!current)

@@ -21,7 +21,7 @@ export type WebIdentityToken = {
  */
 export type CheckWebIdentity = (header: string | undefined, pod: PodRecord) => Promise<WebIdentityToken>
 
-/** @param audience of `--web-identity-audience` */
+/** @param audience `--web-identity-audience` */
 export function webIdentityChecker(
   keys: SigningKeys,
   audience: string,

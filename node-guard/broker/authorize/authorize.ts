@@ -10,23 +10,23 @@ import {
   checkSource,
   type Entitlement,
   type EntitlementSettings,
-  entitle,
+  entitlementOf,
   type NodeRoles,
-} from './entitle.ts'
+} from './entitlement.ts'
 
 export type Authorizer = {
   /** Steps 6 and 7. @throws {Problem} */
   readonly authorize: (pod: PodRecord) => Promise<Entitlement>
-  /** Step 6 by what the watches know, without a live read. @throws {Problem} */
+  /** Step 6 with what the watches have reported, without a live read. @throws {Problem} */
   readonly entitlement: (pod: PodRecord) => Entitlement
-  /** The pod's namespace, opted in. @throws {Problem} `namespace-not-enabled` */
+  /** The pod's namespace, which is opted in. @throws {Problem} `namespace-not-enabled`, `busy` */
   readonly namespaceOf: (pod: PodRecord) => Promise<NamespaceRecord>
 }
 
 type AuthorizeOptions = {
   readonly namespaces: Pick<Namespaces, 'get'>
   readonly reads: Pick<LiveReads, 'namespace'>
-  /** Undefined where service accounts have no say. */
+  /** Undefined if roles do not come from service accounts. */
   readonly accounts: Pick<ServiceAccounts, 'get' | 'read'> | undefined
   readonly settings: EntitlementSettings & { readonly requireFirewall: boolean }
   /** The node's roles, for pods of a source. @throws {Problem} `node-credentials-unavailable` while they are not known */
@@ -53,12 +53,12 @@ export function authorizer(options: AuthorizeOptions): Authorizer {
   return {
     namespaceOf,
     entitlement: (pod) =>
-      entitle(pod, namespaces.get(pod.namespace), rolesFor(pod), settings, accounts?.get(pod)),
+      entitlementOf(pod, namespaces.get(pod.namespace), rolesFor(pod), settings, accounts?.get(pod)),
     authorize: async (pod) => {
       try {
         const namespace = await namespaceOf(pod)
         const account = pod.identity?.source === 'none' ? undefined : await accounts?.read(pod)
-        const entitlement = entitle(pod, namespace, rolesFor(pod), settings, account)
+        const entitlement = entitlementOf(pod, namespace, rolesFor(pod), settings, account)
         await checkGuarded()
         return entitlement
       } catch (error) {

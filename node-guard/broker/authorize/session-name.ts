@@ -6,7 +6,7 @@ const TAIL_HEX = 20 // 80 bits
 /**
  * The role session name of a pod: `<namespace>.<pod>`, or `<namespace>.<annotation>`, so that no pod can name itself after
  * another namespace's (a namespace's name has no dot). Where STS's alphabet (`[\w+=,.@-]`) or length (64) forces a change,
- * 80 bits of a hash over namespace, pod and uid keep it the pod's own.
+ * 80 bits of a hash over namespace, pod and uid keep it unique to the pod.
  *
  * @param wanted the pod's annotation, if any
  */
@@ -17,7 +17,7 @@ export function sessionName(
   return fit(`${pod.namespace}.${wanted || pod.name}`, [pod.namespace, pod.name, pod.uid])
 }
 
-/** The role session name all pods of a node share under `--session-scope=role`. */
+/** The role session name that all pods of a node share under `--session-scope=role`. */
 export function sharedSessionName(nodeName: string): string {
   return fit(`pod2iam.${nodeName}`, [nodeName])
 }

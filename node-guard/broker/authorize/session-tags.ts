@@ -38,7 +38,7 @@ export const clusterArn: Setting<string | undefined> = {
     return value
   },
   fallback: () => undefined,
-  shown: 'none',
+  shownDefault: 'none',
   help: 'value of the session tag eks-cluster-arn',
 }
 
@@ -46,7 +46,7 @@ export const clusterArn: Setting<string | undefined> = {
 export const extraSessionTags: Setting<readonly SessionTag[]> = {
   repeatable: true,
   fallback: () => [],
-  shown: 'none',
+  shownDefault: 'none',
   help: 'further session tags, the same for every pod: key=value, separated by commas',
   parse: (value) => {
     const entries = value.split(',').map((entry) => entry.trim())

@@ -22,7 +22,7 @@ export const sourceIdentityTemplate: Setting<string | undefined> = {
     )
   },
   fallback: () => undefined,
-  shown: 'none',
+  shownDefault: 'none',
   help: 'SourceIdentity of sessions, such as {namespace}.{service-account}; roles must then allow sts:SetSourceIdentity',
 }
 

@@ -1,13 +1,13 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import { type Clock, systemClock } from '../../../common/clock.ts'
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
-import type { SessionRequest } from '../authorize/entitle.ts'
+import type { SessionRequest } from '../authorize/entitlement.ts'
 import { withdrawn } from '../sessions/flight.ts'
 import { classifyStsError, type StsFailure } from './classify.ts'
 import type { Session, Sts } from './sts-client.ts'
 
 /**
- * One issuance, with the two corrections that the broker can make itself.
+ * Assumes a role, with the two remedies that the broker can apply itself.
  *
  * @param isWanted whether the request is still granted; asked right before each call, when it is known who makes it
  * @param webIdentity the pod's token, for a request by web identity
@@ -26,15 +26,15 @@ const MAX_SHORTENED = 1024
 const SAME_TIME_MS = 120_000
 
 /**
- * AssumeRole, with these remedies: longer than an hour refused for chaining → an hour, remembered for the role; the node's
- * credentials refused → fetched again, once.
+ * AssumeRole, with these remedies: if more than an hour is refused because of role chaining, an hour is requested, also in later calls for that
+ * role; if the node's credentials are refused, they are fetched again, once.
  *
- * The end of a session is converted to the node's clock, by which broker, sidecars and the SDKs of the pods all go. Where that clock
+ * The expiration of a session is converted to the node's clock, which broker, sidecars and the SDKs of the pods all use. Where that clock
  * is wrong by hours, AWS's own date would make the session look expired, or valid for hours after its end.
  *
  * @param onCall called with every call's outcome
- * @param follow called before each call: where the credentials in use have changed it learns whose they are and has all grants
- * judged again, so that STS is never asked for what is no longer granted, above all for what is now the node's own role
+ * @param follow called before each call: if the credentials in use have changed, it determines whose they are and has all grants
+ *   reviewed, so that no role is assumed that is no longer granted, above all none that is now the node's own
  */
 export function assumer(
   sts: Sts,
@@ -51,7 +51,7 @@ export function assumer(
     try {
       const session = await sts.assumeRole({ ...request, durationSeconds })
       onCall('success')
-      return onClock(session, clock.now())
+      return toNodeClock(session, clock.now())
     } catch (error) {
       onCall(classifyStsError(error))
       throw error
@@ -73,8 +73,8 @@ export function assumer(
   }
 }
 
-/** The session with its end by the node's clock. */
-export function onClock(session: Session, now: number): Session {
+/** The session with its expiration converted to the node's clock. */
+export function toNodeClock(session: Session, now: number): Session {
   const ahead = (session.awsNow ?? now) - now
   return Math.abs(ahead) < SAME_TIME_MS ? session : { ...session, expiration: session.expiration - ahead }
 }

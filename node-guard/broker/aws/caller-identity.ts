@@ -1,4 +1,4 @@
-import type { RoleIdentity } from '../authorize/entitle.ts'
+import type { RoleIdentity } from '../authorize/entitlement.ts'
 import type { Imds } from '../instance/imds.ts'
 import type { Sts } from './sts-client.ts'
 
@@ -6,7 +6,7 @@ import type { Sts } from './sts-client.ts'
 export type CallerIdentity = {
   /** ARN of the role (without its path, which AWS does not return) or of the user. */
   readonly arn: string
-  /** Where bare role names belong: `arn:<partition>:iam::<account>:role/`. */
+  /** The prefix of role names that are not ARNs: `arn:<partition>:iam::<account>:role/`. */
   readonly base: string
   readonly role: RoleIdentity
 }
@@ -20,16 +20,16 @@ const ARN = /^arn:(?<partition>aws(?:-[a-z]+)*):(?:iam|sts)::(?<account>\d{12}):
  *
  * @returns undefined if it is not an IAM or STS ARN
  */
-export function baseOf(arn: string): string | undefined {
+export function baseRoleArnOf(arn: string): string | undefined {
   const { partition, account } = ARN.exec(arn)?.groups ?? {}
   return partition && account ? `arn:${partition}:iam::${account}:role/` : undefined
 }
 
 /**
- * Learns whose credentials the broker has: from the instance profile when they are its own (no call and no right at STS needed),
+ * Determines whose credentials the broker has: from the instance profile if they are its own, which needs no call of STS and no permission,
  * else from STS GetCallerIdentity.
  *
- * @throws if neither says
+ * @throws if neither answers
  */
 export async function callerIdentity(
   sts: Sts,
@@ -37,23 +37,23 @@ export async function callerIdentity(
 ): Promise<{ readonly keyId: string; readonly caller: CallerIdentity }> {
   const keyId = await sts.accessKeyId()
   const own = await instanceRole(imds, keyId).catch(() => undefined)
-  return { keyId, caller: own ?? ofCallerArn(await sts.callerArn()) }
+  return { keyId, caller: own ?? identityOfCallerArn(await sts.callerArn()) }
 }
 
-/** Name of the instance profile's role now; undefined if there is none, or the metadata service does not say. */
+/** Current name of the instance profile's role; undefined if there is none, or the metadata service does not answer. */
 export async function instanceRoleName(imds: Imds): Promise<string | undefined> {
   const name = await imds.get(ROLES).catch(() => undefined)
   return name && /^[\w+=,.@-]{1,64}$/.test(name) ? name : undefined
 }
 
-/** The role of the instance profile, by its names alone: whether or not anybody uses its credentials. Undefined if there is none. */
+/** The role of the instance profile, whether or not its credentials are in use; undefined if there is none. @throws if the metadata service does not answer */
 export async function instanceIdentity(imds: Imds): Promise<CallerIdentity | undefined> {
   const [info, name] = await Promise.all([imds.get('meta-data/iam/info'), instanceRoleName(imds)])
-  const base = info && baseOf(String(JSON.parse(info).InstanceProfileArn))
+  const base = info && baseRoleArnOf(String(JSON.parse(info).InstanceProfileArn))
   return base && name ? inAccount(base, name) : undefined
 }
 
-/** The instance profile's role, when `keyId` is of its credentials. */
+/** The instance profile's role if `keyId` belongs to its credentials, else undefined. */
 async function instanceRole(imds: Imds, keyId: string): Promise<CallerIdentity | undefined> {
   const instance = await instanceIdentity(imds)
   if (!instance) return undefined
@@ -61,9 +61,12 @@ async function instanceRole(imds: Imds, keyId: string): Promise<CallerIdentity |
   return document.AccessKeyId === keyId ? instance : undefined
 }
 
-/** @param arn `arn:aws:sts::…:assumed-role/<name>/<session>` or `arn:aws:iam::…:user/<path/name>` */
-export function ofCallerArn(arn: string): CallerIdentity {
-  const base = baseOf(arn)
+/**
+ * @param arn `arn:aws:sts::…:assumed-role/<name>/<session>` or `arn:aws:iam::…:user/<path/name>`
+ * @throws for any other text
+ */
+export function identityOfCallerArn(arn: string): CallerIdentity {
+  const base = baseRoleArnOf(arn)
   if (!base) throw new Error(`STS says the broker is ${JSON.stringify(arn)}, which is no IAM identity`)
   const role = /:assumed-role\/(?<name>[^/]+)\//.exec(arn)?.groups?.name
   return role ? inAccount(base, role) : { arn, base, role: { account: accountOf(base), name: '' } }

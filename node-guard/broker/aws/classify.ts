@@ -1,5 +1,5 @@
 /**
- * Classes of STS failures: who has to do something, and how long to wait before asking again
+ * Classes of STS failures: who has to act, and how long to wait before the next try
  * (AWS documentation: STS API reference, "Errors"; IAM user guide, "Troubleshoot IAM roles", on role chaining).
  */
 import { messageOf } from '../../../common/errors.ts'
@@ -9,7 +9,7 @@ export type StsFailure =
   | 'denied'
   /** Something in the request: duration, name, policy size, or a Region the role's account has switched off. */
   | 'invalid'
-  /** More than an hour was asked for with credentials that are themselves of an assumed role. */
+  /** More than an hour was requested with credentials that are themselves those of an assumed role. */
   | 'chaining'
   | 'throttled'
   /** The node's own credentials or its clock. */
@@ -53,7 +53,7 @@ type AwsError = {
   readonly $metadata?: { readonly httpStatusCode?: number }
 }
 
-/** The class of whatever an STS call threw. Unknown things count as an outage: they pass or are seen in the log. */
+/** The class of whatever an STS call threw. An unknown error counts as an outage, which is retried and logged. */
 export function classifyStsError(thrown: unknown): StsFailure {
   const { name = '', message = '', $metadata } = (thrown ?? {}) as AwsError
   const status = $metadata?.httpStatusCode ?? 0
@@ -77,7 +77,7 @@ export type WebIdentityFault =
   /** The provider's keys do not verify it, or it is no token to AWS. */
   | 'other'
 
-/** Undefined if it is not the token that was refused. By AWS's texts, where one code has several causes. */
+/** Why the token was refused, by AWS's message where one code has several causes; undefined if the failure has another cause. */
 export function webIdentityFault(thrown: unknown): WebIdentityFault | undefined {
   const { name = '', message = '' } = (thrown ?? {}) as AwsError
   if (TOKEN_EXPIRED.test(name)) return 'expired'
@@ -89,8 +89,8 @@ export function webIdentityFault(thrown: unknown): WebIdentityFault | undefined 
 }
 
 /**
- * The class of what AssumeRoleWithWebIdentity threw. Nothing of the node's is in such a call, so it never is `node-credentials`: a token
- * that has expired is another one with the sidecar's next request, and AWS documents keys that were not fetched as worth another try.
+ * The class of what AssumeRoleWithWebIdentity threw. Such a call does not use the node's credentials, so it is never `node-credentials`. An expired
+ * token is replaced with the sidecar's next request, and for keys that could not be fetched AWS recommends another try.
  */
 export function classifyWebIdentityError(thrown: unknown): StsFailure {
   const fault = webIdentityFault(thrown)
@@ -103,15 +103,15 @@ export function classifyWebIdentityError(thrown: unknown): StsFailure {
   return failure === 'node-credentials' || failure === 'chaining' ? 'invalid' : failure
 }
 
-/** How failures of a request are classed. */
-export const classifyOf = ({ webIdentity }: { readonly webIdentity?: object | undefined }) =>
+/** Returns the function that classifies failures of such a request. */
+export const classifierFor = ({ webIdentity }: { readonly webIdentity?: object | undefined }) =>
   webIdentity ? classifyWebIdentityError : classifyStsError
 
 /** Whether policies and tags of a session are together more than STS takes: in the spelling of the wire and of the SDK. */
 export const isTooLarge = (thrown: unknown) =>
   /^PackedPolicyTooLarge(?:Exception)?$/.test(((thrown ?? {}) as AwsError).name ?? '')
 
-/** Whether nothing at all came back, as from a kept-alive connection that had died: worth one more try at once. */
+/** Whether the connection was lost without an answer, as a kept-alive connection may be: worth one more try at once. */
 export function isConnectionLoss(thrown: unknown): boolean {
   const { code, $metadata } = (thrown ?? {}) as AwsError
   return $metadata?.httpStatusCode === undefined && (code === 'ECONNRESET' || code === 'EPIPE')

@@ -1,6 +1,6 @@
 import { KEYS } from '../../../common/keys.ts'
 import { Problem, type ProblemCode } from '../../../common/protocol.ts'
-import type { SessionRequest } from '../authorize/entitle.ts'
+import type { SessionRequest } from '../authorize/entitlement.ts'
 import { awsMessage, isTooLarge, type StsFailure, webIdentityFault } from './classify.ts'
 
 const CODES: Record<StsFailure, ProblemCode> = {
@@ -25,7 +25,7 @@ export function stsProblem(
     readonly request: SessionRequest
     readonly callerArn: string | undefined
     readonly retryAfter: number
-    /** Of the cluster's tokens, where the request is by web identity. */
+    /** Issuer and audience of the cluster's tokens, if the request is by web identity. */
     readonly federation?: Federation
   },
 ): Problem {
@@ -95,7 +95,7 @@ export function trustStatement(
   }
 }
 
-/** What trust policies know the cluster's web identity tokens by. */
+/** What identifies the cluster's web identity tokens in trust policies. */
 export type Federation = { readonly issuer: string | undefined; readonly audience: string }
 
 function webIdentityProblem(

@@ -6,25 +6,25 @@ import { messageOf } from '../../../common/errors.ts'
 import { singleFlight } from '../../../common/single-flight.ts'
 import type { Imds } from '../instance/imds.ts'
 import { callerIdentity, instanceRoleName } from './caller-identity.ts'
-import type { AwsNode } from './learn-node.ts'
+import type { AwsNode } from './discover-node.ts'
 
 const LOOK_MS = 5 * 60_000
 
 /**
  * Keeps the caller's identity up to date.
  *
- * @param learned as it was at first
+ * @param discovered as it was discovered at the start
  * @param onChange called with the current state of the node whenever its caller has changed
- * @returns to be called before STS is: learns the caller again when the credentials in use are others; throws when that
- * cannot be done
+ * @returns to be called before each call of STS: determines the caller again if the credentials in use have changed; throws if that
+ *   fails
  */
 export function followCaller(
-  learned: AwsNode,
+  discovered: AwsNode,
   imds: Imds,
   { clock, log, signal }: Omit<Deps, 'kube'>,
   onChange: (node: AwsNode) => void,
 ): () => Promise<void> {
-  let node = learned
+  let node = discovered
   let profile: string | undefined
 
   const learn = singleFlight(async () => {
@@ -33,7 +33,7 @@ export function followCaller(
     if (node.caller.arn !== before.arn) onChange(node)
   })
   const follow = async () => {
-    // Without credentials the call itself will say so.
+    // Without credentials the call of STS itself reports that.
     const keyId = await node.sts.accessKeyId().catch(() => node.keyId)
     if (keyId !== node.keyId) await learn()
   }

@@ -2,23 +2,23 @@
 import type { Deps } from '../../../common/deps.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { parseRoleArn } from '../../../common/role.ts'
-import type { NodeRoles, RoleIdentity } from '../authorize/entitle.ts'
+import type { NodeRoles, RoleIdentity } from '../authorize/entitlement.ts'
 import { sharedSessionName } from '../authorize/session-name.ts'
 import type { Imds } from '../instance/imds.ts'
 import type { BrokerSettings } from '../settings.ts'
 import { type Assume, assumer } from './assume.ts'
 import type { StsFailure } from './classify.ts'
+import { type AwsNode, discoverNode } from './discover-node.ts'
 import { followCaller } from './follow-caller.ts'
 import { hopCredentials } from './hop.ts'
-import { type AwsNode, learnNode } from './learn-node.ts'
 import type { stsClient } from './sts-client.ts'
 
 export type NodeIdentity = {
-  /** Learns it, for as long as that takes, and follows its changes; `onKnown` is called after each. */
+  /** Tries to discover it until that succeeds, and then follows its changes; `onKnown` is called after each. */
   readonly start: (onKnown: () => void) => void
   /** @throws {Problem} `node-credentials-unavailable` while it is not known */
   readonly roles: () => NodeRoles
-  /** The same, or undefined while it is not known. */
+  /** As `roles`, but undefined while it is not known. */
   readonly rolesIfKnown: () => NodeRoles | undefined
   /** The role that calls STS: the node's, or the stable hop's. */
   readonly callerArn: () => string | undefined
@@ -47,8 +47,8 @@ export function nodeIdentity(
     assumeRoleArn === undefined
       ? sts
       : connectSts(region, stsConcurrency, hopCredentials(sts, assumeRoleArn, sharedSessionName(nodeName)))
-  const learn = () =>
-    learnNode(
+  const discover = () =>
+    discoverNode(
       settings.region,
       imds,
       (region) => connectSts(region, stsConcurrency),
@@ -58,22 +58,22 @@ export function nodeIdentity(
       },
     )
   const keepKnown = async (onKnown: () => void) => {
-    const learned = await learn()
-    if (!learned) return
+    const discovered = await discover()
+    if (!discovered) return
     const adopt = (known: AwsNode) => {
       node = known
       log.info('node identity known', { caller: known.caller.arn, region: known.region })
       onKnown()
     }
-    const follow = followCaller(learned, imds, deps, adopt)
-    const call = assumer(throughHop(learned), onCall, follow, clock)
+    const follow = followCaller(discovered, imds, deps, adopt)
+    const call = assumer(throughHop(discovered), onCall, follow, clock)
     assume = async (request, isWanted) => {
       const session = await call(request, isWanted)
       // The call may have fetched new credentials of the node.
       await follow()
       return session
     }
-    adopt(learned)
+    adopt(discovered)
   }
   return {
     start: (onKnown) => void keepKnown(onKnown),

@@ -6,7 +6,7 @@ import {
   GetCallerIdentityCommand,
   STSClient,
 } from '@aws-sdk/client-sts'
-import type { SessionRequest } from '../authorize/entitle.ts'
+import type { SessionRequest } from '../authorize/entitlement.ts'
 import { isConnectionLoss } from './classify.ts'
 
 /** Temporary credentials. Times in milliseconds. */
@@ -20,7 +20,7 @@ export type Session = {
 }
 
 export type Sts = {
-  /** @throws what the SDK throws; `classifyStsError` reads it */
+  /** @throws what the SDK throws; `classifyStsError` classifies it */
   readonly assumeRole: (request: SessionRequest) => Promise<Session>
   /** ARN of the identity that the credentials belong to. */
   readonly callerArn: () => Promise<string>
@@ -87,9 +87,9 @@ export function stsClient(region: string, concurrency: number, credentials?: () 
   }
 }
 
-/** STS by web identity alone: there are no credentials in it, and the SDK signs nothing. */
+/** STS by web identity only: it has no credentials, and the SDK signs nothing. */
 export type WebIdentitySts = {
-  /** @throws what the SDK throws; `classifyWebIdentityError` reads it */
+  /** @throws what the SDK throws; `classifyWebIdentityError` classifies it */
   readonly assumeRole: (request: SessionRequest, token: string) => Promise<Session>
 }
 
@@ -97,7 +97,7 @@ export type WebIdentitySts = {
 export function webIdentityClient(region: string, concurrency: number): WebIdentitySts {
   const client = new STSClient({
     ...clientOptions(region, concurrency),
-    // The SDK asks nobody for a call that takes no signature; whatever changes that must not find the node's.
+    // For a call without a signature the SDK requests no credentials; should that ever change, it must not find the node's.
     credentials: () => Promise.reject(new Error('no credentials are used by web identity')),
   })
   return {
@@ -126,7 +126,7 @@ const narrowed = ({ policyArns }: SessionRequest) =>
 function clientOptions(region: string, concurrency: number) {
   return {
     region,
-    // One: back-off, rate and concurrency are the session store's; retries behind its back would be calls nobody counts.
+    // One: the session store is responsible for back-off, rate and concurrency, and would not count retries of the SDK.
     maxAttempts: 1,
     requestHandler: {
       connectionTimeout: CONNECT_MS,

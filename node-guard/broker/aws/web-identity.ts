@@ -1,23 +1,23 @@
-/** Roles assumed by web identity: with a token of the pod, and nothing of the node's. What is known of the node without credentials. */
+/** Assumes roles by web identity: with a token of the pod, without credentials of the node. Also discovers what can be known about the node without credentials. */
 import { backoff } from '../../../common/backoff.ts'
 import { pause } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { Problem } from '../../../common/protocol.ts'
-import type { NodeRoles } from '../authorize/entitle.ts'
+import type { NodeRoles } from '../authorize/entitlement.ts'
 import type { Imds } from '../instance/imds.ts'
 import { withdrawn } from '../sessions/flight.ts'
-import { type Assume, onClock } from './assume.ts'
+import { type Assume, toNodeClock } from './assume.ts'
 import { instanceIdentity } from './caller-identity.ts'
 import { classifyWebIdentityError, type StsFailure } from './classify.ts'
 import type { WebIdentitySts, webIdentityClient } from './sts-client.ts'
 
-export type WebIdentityIssuer = {
-  /** Learns the Region, for as long as that takes; `onKnown` is called after each change. */
+export type WebIdentityAssumer = {
+  /** Tries to discover the Region until that succeeds; `onKnown` is called after each change. */
   readonly start: (onKnown: () => void) => void
   /**
-   * The base role ARN and the instance's own role, as far as the metadata service says: nothing without one.
+   * The base role ARN and the instance's own role, as far as the metadata service reveals them; empty without a metadata service.
    *
-   * @throws {Problem} `busy` while it was not asked
+   * @throws {Problem} `busy` while the Region is not known
    */
   readonly roles: () => NodeRoles
   /** @throws {Problem} `sts-unavailable` while the Region is not known */
@@ -31,14 +31,14 @@ const LOOK_MS = 5 * 60_000
 const RETRY_CAP_MS = 30_000
 
 /**
- * Needs the Region and nothing else: of the settings or the environment, else of the metadata service. Where there is none, as on hybrid
- * nodes, the settings have to say it, and bare role names need `--base-role-arn`.
+ * Needs only the Region: from the settings or the environment, else from the metadata service. Where there is no such service, as on hybrid
+ * nodes, the settings must name it, and role names that are not ARNs need `--base-role-arn`.
  */
-export function webIdentityIssuer(
+export function webIdentityAssumer(
   settings: { readonly region: string | undefined; readonly stsConcurrency: number },
   deps: Omit<Deps, 'kube'> & { readonly imds: Imds; readonly connect: typeof webIdentityClient },
   onCall: (outcome: 'success' | StsFailure) => void,
-): WebIdentityIssuer {
+): WebIdentityAssumer {
   const { imds, clock, log, signal, connect } = deps
   let sts: WebIdentitySts | undefined
   let roles: NodeRoles = { base: undefined, own: [] }
@@ -48,11 +48,11 @@ export function webIdentityIssuer(
       settings.region ?? (await imds.get('meta-data/placement/region').catch(() => undefined))?.trim()
     if (!region) return false
     const instance = await instanceIdentity(imds).catch(() => undefined)
-    const isNews = sts === undefined || (instance !== undefined && instance.base !== roles.base)
+    const hasChanged = sts === undefined || (instance !== undefined && instance.base !== roles.base)
     if (instance) roles = { base: instance.base, own: [instance.role] }
     if (sts === undefined) log.info('roles can be assumed by web identity', { region })
     sts ??= connect(region, settings.stsConcurrency)
-    return isNews
+    return hasChanged
   }
   const run = async (onKnown: () => void) => {
     for (let failures = 1; !signal.aborted; failures++) {
@@ -77,7 +77,7 @@ export function webIdentityIssuer(
       try {
         const session = await sts.assumeRole(request, webIdentity.token)
         onCall('success')
-        return onClock(session, clock.now())
+        return toNodeClock(session, clock.now())
       } catch (error) {
         onCall(classifyWebIdentityError(error))
         throw error

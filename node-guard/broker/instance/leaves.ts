@@ -4,30 +4,30 @@
  */
 
 /** Checks a value: returns what is served of it, or undefined if it does not have the format that EC2 documents. */
-export type Form = (text: string) => string | undefined
+export type Format = (text: string) => string | undefined
 
 const MAX_LENGTH = 16 * 1024
 
-const form =
-  (pattern: RegExp, longest = 255): Form =>
+const format =
+  (pattern: RegExp, longest = 255): Format =>
   (text) =>
     text.length <= longest && pattern.test(text) ? text : undefined
 
-const id = form(/^[a-z]+-[\da-z]+$/)
-const ids = form(/^[a-z]+-[\da-z]+(?:\n[a-z]+-[\da-z]+)*$/, MAX_LENGTH)
-const whole = form(/^\d{1,12}$/)
+const id = format(/^[a-z]+-[\da-z]+$/)
+const ids = format(/^[a-z]+-[\da-z]+(?:\n[a-z]+-[\da-z]+)*$/, MAX_LENGTH)
+const whole = format(/^\d{1,12}$/)
 /** Empty if the VPC has no names: `public-hostname`. */
-const word = form(/^[\x21-\x7e]*$/)
+const word = format(/^[\x21-\x7e]*$/)
 /** May contain spaces: a VPC with several domain names has several in `local-hostname`. */
-const line = form(/^[\x20-\x7e]*$/, 1024)
-const lines = form(/^[\x20-\x7e\n]*$/, MAX_LENGTH)
-const address = form(/^[\da-f.:]+$/i)
+const line = format(/^[\x20-\x7e]*$/, 1024)
+const lines = format(/^[\x20-\x7e\n]*$/, MAX_LENGTH)
+const address = format(/^[\da-f.:]+$/i)
 /** Also for blocks. */
-const addresses = form(/^[\da-f.:/]+(?:\n[\da-f.:/]+)*$/i, MAX_LENGTH)
+const addresses = format(/^[\da-f.:/]+(?:\n[\da-f.:/]+)*$/i, MAX_LENGTH)
 /** The first is the interface's own; with the AWS VPC CNI, the others are the addresses of the node's other pods. */
-const firstAddress: Form = (text) => address(text.split('\n', 1)[0] ?? '')
+const firstAddress: Format = (text) => address(text.split('\n', 1)[0] ?? '')
 
-const json: Form = (text) => {
+const json: Format = (text) => {
   if (text.length > MAX_LENGTH) return undefined
   try {
     const value: unknown = JSON.parse(text)
@@ -38,12 +38,12 @@ const json: Form = (text) => {
 }
 
 /** Any text in any language, such as a tag's value, but no control characters except tab and newline. */
-export const anyText: Form = form(/^[^\u0000-\u0008\u000b-\u001f\u007f]*$/, MAX_LENGTH)
+export const anyText: Format = format(/^[^\u0000-\u0008\u000b-\u001f\u007f]*$/, MAX_LENGTH)
 
 const INTERFACE = 'meta-data/network/interfaces/macs/*'
 
 /** Path below `/latest/`, in which a star stands for one name → the format of its value. */
-export const LEAVES: Readonly<Record<string, Form>> = {
+export const LEAVES: Readonly<Record<string, Format>> = {
   'meta-data/ami-id': id,
   'meta-data/ami-launch-index': whole,
   'meta-data/ami-manifest-path': line,
@@ -102,7 +102,7 @@ const PATTERNS = Object.entries(LEAVES).map(([path, judge]) => ({ names: path.sp
 const fits = (pattern: string | undefined, name: string) => pattern === '*' || pattern === name
 
 /** The format of a value that is served by default, or undefined. */
-export function formOf(path: string): Form | undefined {
+export function formatOf(path: string): Format | undefined {
   const names = path.split('/')
   return PATTERNS.find(
     (pattern) =>

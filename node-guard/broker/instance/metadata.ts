@@ -4,7 +4,7 @@
  */
 import type { MetadataBody } from '../../../common/protocol.ts'
 import type { Imds } from './imds.ts'
-import { anyText, type Form, formOf, knownNames } from './leaves.ts'
+import { anyText, type Format, formatOf, knownNames } from './leaves.ts'
 
 /** Never served, even if allowed: the node's credentials and anything that proves the node's identity. */
 const FORBIDDEN = /^\/*(?:iam|identity-credentials|user-data|dynamic|api)(?:\/|$)/
@@ -18,7 +18,7 @@ export type Part = {
   /** Paths below `/latest/`; with a trailing slash, everything below them. */
   readonly roots: readonly string[]
   /** The format of a value that pods may see. */
-  readonly formOf: (path: string) => Form | undefined
+  readonly formatOf: (path: string) => Format | undefined
   readonly seconds: number
   readonly entries: number
   readonly bytes: number
@@ -27,7 +27,7 @@ export type Part = {
 // Security groups, public addresses and interfaces may change; a sidecar asks as often.
 const LISTED: Part = {
   roots: ['meta-data/', 'dynamic/fws/instance-monitoring', 'dynamic/instance-identity/document'],
-  formOf,
+  formatOf,
   seconds: 300,
   entries: 512,
   bytes: 128 * 1024,
@@ -74,7 +74,7 @@ export function refreshSeconds(allowed: readonly string[]): number | undefined {
 export function partsOf(allowed: readonly string[]): readonly Part[] {
   const part = (prefixes: readonly string[], bounds: typeof ALLOWED): Part => ({
     roots: prefixes.map((prefix) => `meta-data/${prefix}`),
-    formOf: (path) => formOf(path) ?? anyText,
+    formatOf: (path) => formatOf(path) ?? anyText,
     ...bounds,
   })
   const { changing = [], rest = [] } = Object.groupBy(allowed, (prefix) =>
@@ -85,7 +85,7 @@ export function partsOf(allowed: readonly string[]): readonly Part[] {
   )
 }
 
-export type Reading = {
+export type ReadResult = {
   /** Path below `meta-data/` (or `dynamic/…`) → text. */
   readonly values: MetadataBody
   /** What exists but is not served: values in another format than EC2 documents, or beyond the limits. */
@@ -95,7 +95,7 @@ export type Reading = {
 }
 
 /** Reads a part, level by level: a directory's listing shows what else can be requested. Never rejects. */
-export async function readPart(imds: Imds, part: Part): Promise<Reading> {
+export async function readPart(imds: Imds, part: Part): Promise<ReadResult> {
   const values: Record<string, string> = {}
   const leftOut: string[] = []
   const failures: unknown[] = []
@@ -103,7 +103,7 @@ export async function readPart(imds: Imds, part: Part): Promise<Reading> {
 
   const take = (path: string, text: string): void => {
     // EC2 ends nothing with a newline, and botocore would take one for a part of the zone's name.
-    const value = part.formOf(path)?.(text.replace(/\r?\n$/, ''))
+    const value = part.formatOf(path)?.(text.replace(/\r?\n$/, ''))
     const bytes = Buffer.byteLength(JSON.stringify([path, value]))
     if (value === undefined || taken.entries === part.entries || taken.bytes + bytes > part.bytes) {
       leftOut.push(path)
@@ -144,7 +144,7 @@ export async function readPart(imds: Imds, part: Part): Promise<Reading> {
   return { values, leftOut, ...(failures.length > 0 ? { failure: failures[0] } : {}) }
 }
 
-const isDynamicLeaf = (path: string) => path.startsWith('dynamic/') && formOf(path) !== undefined
+const isDynamicLeaf = (path: string) => path.startsWith('dynamic/') && formatOf(path) !== undefined
 
 const keyOf = (path: string) => path.replace(/^meta-data\//, '')
 
@@ -162,10 +162,11 @@ function below(
     .toSorted((a, b) => (directory === INTERFACES ? first(a) - first(b) : 0))
     .slice(0, directory === INTERFACES ? MAX_INTERFACES : names.length)
     .map((name) => directory + name)
-    .filter((path) => (path.endsWith('/') ? mayHold(path, part) : part.formOf(path) !== undefined))
+    .filter((path) => (path.endsWith('/') ? mayHold(path, part) : part.formatOf(path) !== undefined))
 }
 
-const mayHold = (directory: string, part: Part) => part.formOf !== formOf || knownNames(directory).length > 0
+const mayHold = (directory: string, part: Part) =>
+  part.formatOf !== formatOf || knownNames(directory).length > 0
 
 /** A directory's entries: one per line, sub-directories with a slash. */
 function lines(listing: string): string[] {

@@ -6,9 +6,9 @@ import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
 import type { MetadataBody } from '../../../common/protocol.ts'
 import type { Imds } from './imds.ts'
-import { type Part, partsOf, type Reading, readPart } from './metadata.ts'
+import { type Part, partsOf, type ReadResult, readPart } from './metadata.ts'
 
-export type Metadata = ReturnType<typeof metadata>
+export type MetadataSnapshot = ReturnType<typeof metadataSnapshot>
 
 const RETRY_MS = 500
 /** Used if nothing was read. */
@@ -19,7 +19,7 @@ const MAX_NAMED = 20
 const MAX_WAIT_MS = 5000
 
 /** Reads the metadata snapshot periodically. Values that a read fails to get are kept from the previous one, because hardly any of them ever change. */
-export function metadata(
+export function metadataSnapshot(
   imds: Imds,
   settings: { readonly allowed: readonly string[]; readonly region: string | undefined },
   deps: Omit<Deps, 'kube'>,
@@ -39,7 +39,7 @@ export function metadata(
      * Resolves when the first reading is over, five seconds after its start at the latest: a sidecar keeps for minutes what it is
      * answered before.
      */
-    tried: first.promise,
+    firstRead: first.promise,
   }
 }
 
@@ -50,7 +50,7 @@ function keepReading(imds: Imds, part: Part, deps: Omit<Deps, 'kube'>) {
   let values: MetadataBody = {}
   let failures = 0
   /** Takes what was read; milliseconds until the next reading. */
-  const take = (reading: Reading): number => {
+  const take = (reading: ReadResult): number => {
     const regular = part.seconds * 1000
     if (reading.failure === undefined) {
       failures = 0
@@ -80,7 +80,7 @@ function keepReading(imds: Imds, part: Part, deps: Omit<Deps, 'kube'>) {
 /** What is logged about reads: persistent failures, and once the values that are not served. */
 function readingLog({ log }: Pick<Deps, 'log'>) {
   let logged = ''
-  return ({ failure, leftOut }: Reading, failures: number) => {
+  return ({ failure, leftOut }: ReadResult, failures: number) => {
     if (failure !== undefined) {
       const error = messageOf(failure)
       log[failures === 3 ? 'warn' : 'debug']('the node’s metadata could not be read', { error })

@@ -1,4 +1,4 @@
-/** Tells the firewall which pods of this node are on the host network, and which of them may use the node's role. */
+/** Reports to the firewall which pods of this node are on the host network, and which of them may use the node's role. */
 import type { V1Namespace } from '@kubernetes/client-node'
 import { backoff } from '../../../common/backoff.ts'
 import type { Deps } from '../../../common/deps.ts'

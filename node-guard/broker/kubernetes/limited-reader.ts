@@ -1,5 +1,5 @@
 /**
- * Live reads for when the watch lags: a pod that asks before its event has arrived. Rate-limited for the node and
+ * Live reads for the case that the watch lags: a pod asks before its event has arrived. Rate-limited for the node and
  * for each namespace, so that no pod can make the broker put load on the API server; beyond the node's limit namespaces take turns, so
  * that no tenant starves the others.
  */
@@ -10,7 +10,7 @@ import { messageOf } from '../../../common/errors.ts'
 import { type Kube, KubeError } from '../../../common/kube/client.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
-import { fairLine } from '../sessions/fair-queue.ts'
+import { fairQueue } from '../sessions/fair-queue.ts'
 
 export type LimitedReader = ReturnType<typeof limitedReader>
 
@@ -29,12 +29,12 @@ export function limitedReader(kube: Pick<Kube, 'get'>, clock: Clock) {
   const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const recent = new Map<string, Promise<unknown>>()
   const shares = new BoundedMap<string, TokenBucket>(MAX_NAMESPACES)
-  const line = fairLine()
+  const queue = fairQueue()
   let refilling = false
 
   const pump = () => {
-    while (line.size() > 0 && bucket.take()) line.next()?.()
-    if (line.size() === 0 || refilling) return
+    while (queue.size() > 0 && bucket.take()) queue.next()?.()
+    if (queue.size() === 0 || refilling) return
     refilling = true
     clock.after(bucket.wait(), () => {
       refilling = false
@@ -45,10 +45,10 @@ export function limitedReader(kube: Pick<Kube, 'get'>, clock: Clock) {
   const turn = async (namespace: string): Promise<void> => {
     const waiting = { namespace }
     const { promise, resolve, reject } = Promise.withResolvers<void>()
-    line.add(waiting, resolve)
+    queue.add(waiting, resolve)
     pump()
     const cancel = clock.after(MAX_WAIT_MS, () => {
-      if (line.leave(waiting)) reject(tooMany())
+      if (queue.leave(waiting)) reject(tooMany())
     })
     await promise.finally(cancel)
   }

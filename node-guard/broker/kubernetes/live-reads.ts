@@ -6,7 +6,7 @@ import type { LimitedReader } from './limited-reader.ts'
 import { type NamespaceRecord, type Namespaces, namespaceRecord } from './namespaces.ts'
 import { hasEnded, type PodRecord, podRecord } from './pod.ts'
 import type { Pods } from './pods.ts'
-import { readUndisturbed } from './revisions.ts'
+import { consistentRead } from './revisions.ts'
 
 /** So that a token of a pod that is not on this node does not cost a read each time. */
 const MISS_MS = 30_000
@@ -36,7 +36,7 @@ export function liveReads(deps: {
     const missed = misses.get(podUid)
     if (missed && Math.abs(clock.now() - missed.at) < MISS_MS) return missed.pod
     const path = `/api/v1/namespaces/${namespace}/pods/${podName}`
-    const { found, revision } = await readUndisturbed(
+    const { found, revision } = await consistentRead(
       () => pods.revision(podUid),
       async (revision) => ({
         found: podRecord(await live.read(path, `${podUid} ${revision}`, namespace), roleKey),
@@ -54,7 +54,7 @@ export function liveReads(deps: {
       pods.forget(podUid)
       return undefined
     }
-    // The watch would never report that one that has ended is gone.
+    // The watch would never report that a pod which has ended is gone.
     if (found.nodeName === nodeName && !hasEnded(found)) pods.learn(found, revision)
     // A pod never changes its node, and one that has ended stays ended.
     else if (found.nodeName !== '') miss(podUid, found)
@@ -67,7 +67,7 @@ export function liveReads(deps: {
    */
   const namespace = async (name: string): Promise<NamespaceRecord | undefined> => {
     const path = `/api/v1/namespaces/${name}`
-    const { found, revision } = await readUndisturbed(
+    const { found, revision } = await consistentRead(
       () => namespaces.revision(name),
       async (revision) => ({ found: namespaceRecord(await live.read(path, `${revision}`, name)), revision }),
       () => {

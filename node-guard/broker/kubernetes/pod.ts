@@ -48,7 +48,7 @@ export const isTooLong = (annotation: string | undefined) => annotation === TOO_
  * Whether the pod opts out of injection: `pod2iam.dev/inject: "false"`, or a value that admission never accepts. A
  * sidecar of ours in such a pod can only be forged.
  */
-export const isLeftAlone = ({ annotations }: Pick<PodRecord, 'annotations'>) =>
+export const isOptedOut = ({ annotations }: Pick<PodRecord, 'annotations'>) =>
   ![undefined, 'metadata'].includes(annotations[KEYS.inject])
 
 /** Whether a pod has ended permanently. */
@@ -92,7 +92,7 @@ export function podRecord(object: unknown, roleKey: string): PodRecord | undefin
     // JSON carries text where the type says Date.
     createdAt: Date.parse(String(metadata.creationTimestamp)) || 0,
     annotations: kept,
-    identity: isLeftAlone({ annotations: kept }) ? undefined : boundedIdentity(identityOfEnv(sidecar?.env)),
+    identity: isOptedOut({ annotations: kept }) ? undefined : boundedIdentity(identityOfEnv(sidecar?.env)),
     credentialSource: sourceOfEnv(sidecar?.env),
   }
 }

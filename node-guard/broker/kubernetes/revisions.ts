@@ -29,15 +29,15 @@ export function revisionsOfWatch(max: number) {
 const MAX_TRIES = 2
 
 /**
- * What `read` finds, if the watch does not report the object from before the read begins until it is answered: only then is the
- * answer known to be younger than what the watch reported.
+ * Reads an object so that the answer is known to be newer than what the watch reported: the watch must not report the object between the
+ * beginning of the read and its answer.
  *
  * @param current the present revision of what is read
  * @param read gets that revision: an answer to a read that began before it must not be reused
- * @param known what the watch has reported in the meantime, if that suffices
+ * @param known what the watch has reported in the meantime, which is then returned instead; undefined if that does not suffice
  * @throws {Problem} `busy` if nothing is known after two tries, and what `read` throws
  */
-export async function readUndisturbed<T>(
+export async function consistentRead<T>(
   current: () => number,
   read: (revision: number) => Promise<T>,
   known: () => T | undefined,

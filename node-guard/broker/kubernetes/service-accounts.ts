@@ -20,21 +20,21 @@ export type AccountRecord = {
 }
 
 /** Identifies a service account. */
-export type Owner = Pick<PodRecord, 'namespace' | 'serviceAccount'>
+export type AccountId = Pick<PodRecord, 'namespace' | 'serviceAccount'>
 
 /** Whether a pod uses this account. */
-export const isOfAccount = (pod: Owner | undefined, { namespace, serviceAccount }: Owner) =>
+export const isOfAccount = (pod: AccountId | undefined, { namespace, serviceAccount }: AccountId) =>
   pod?.namespace === namespace && pod.serviceAccount === serviceAccount
 
 export type ServiceAccounts = {
   /** The account as it was last read, or undefined. */
-  readonly get: (pod: Owner) => AccountRecord | undefined
+  readonly get: (pod: AccountId) => AccountRecord | undefined
   /** The account as it is now, or was a few seconds ago. @throws {Problem} `busy` if that is not known */
-  readonly read: (pod: Owner) => Promise<AccountRecord>
+  readonly read: (pod: AccountId) => Promise<AccountRecord>
   /** Reads an account that is not known yet, for decisions that are made without waiting. */
-  readonly learn: (pod: Owner) => void
+  readonly load: (pod: AccountId) => void
   /** @param onChange called with every account that was read and has changed */
-  readonly subscribe: (onChange: (account: Owner) => void) => void
+  readonly subscribe: (onChange: (account: AccountId) => void) => void
 }
 
 /** How long an answer is used. Changes of namespaces, whose watch may lag, can take longer to be noticed. */
@@ -57,14 +57,14 @@ export function accountRecord(object: unknown): AccountRecord {
 export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): ServiceAccounts {
   // Separate limits, so that these reads do not delay those of pods and namespaces.
   const live = limitedReader(kube, clock)
-  const listeners: ((account: Owner) => void)[] = []
+  const listeners: ((account: AccountId) => void)[] = []
   const known = new BoundedMap<string, { readonly record: AccountRecord; readonly at: number }>(MAX_ACCOUNTS)
-  const keyOf = ({ namespace, serviceAccount }: Owner) => `${namespace}/${serviceAccount}`
+  const keyOf = ({ namespace, serviceAccount }: AccountId) => `${namespace}/${serviceAccount}`
   const youngerThan = (age: number, key: string) => {
     const one = known.get(key)
     return one !== undefined && clock.monotonic() - one.at < age ? one.record : undefined
   }
-  const ask = async (pod: Owner, key: string): Promise<AccountRecord> => {
+  const ask = async (pod: AccountId, key: string): Promise<AccountRecord> => {
     const path = `/api/v1/namespaces/${pod.namespace}/serviceaccounts/${pod.serviceAccount}`
     const at = clock.monotonic()
     const record = accountRecord(await live.read(path, '', pod.namespace))
@@ -74,7 +74,7 @@ export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): Se
       for (const onChange of listeners) onChange(pod)
     return record
   }
-  const read = async (pod: Owner): Promise<AccountRecord> => {
+  const read = async (pod: AccountId): Promise<AccountRecord> => {
     const key = keyOf(pod)
     const fresh = youngerThan(FRESH_MS, key)
     if (fresh) return fresh
@@ -87,12 +87,12 @@ export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): Se
       throw explained(error, pod)
     }
   }
-  const get = (pod: Owner) => youngerThan(MAX_AGE_MS, keyOf(pod))
+  const get = (pod: AccountId) => youngerThan(MAX_AGE_MS, keyOf(pod))
   return {
     get,
     read,
-    learn: (pod) => {
-      // The caller gets the error.
+    load: (pod) => {
+      // The request that needs the account gets the error.
       if (get(pod) === undefined) read(pod).catch(() => {})
     },
     subscribe: (onChange) => void listeners.push(onChange),
@@ -104,7 +104,7 @@ function isUnanswered({ cause }: Problem): boolean {
   return cause !== undefined && !(cause instanceof KubeError && cause.status < 500 && cause.status !== 429)
 }
 
-function explained({ cause, message }: Problem, { namespace, serviceAccount }: Owner): Problem {
+function explained({ cause, message }: Problem, { namespace, serviceAccount }: AccountId): Problem {
   const account = `service account ${namespace}/${serviceAccount}`
   if (!(cause instanceof KubeError && cause.status === 403))
     return new Problem(

@@ -28,7 +28,7 @@ export function watchCluster(
     podsSynced: watches.pods.synced,
     /** The first collection whose first list has not arrived; undefined when all have. */
     unsynced: () => Object.entries(watches).find(([, watch]) => !watch.synced())?.[0],
-    /** Seconds since the API server last said something, by watch. */
+    /** Seconds since the API server last sent something, by watch. */
     ages: () => byWatch((watch) => (deps.clock.now() - watch.contactAt()) / 1000),
     /** Objects too large to be read, by watch. */
     leftOut: () => byWatch((watch) => watch.leftOut()),

@@ -3,11 +3,11 @@ import { imdsTime, Problem } from '../../../common/protocol.ts'
 import type { Authenticate, Caller } from '../authenticate/authenticate.ts'
 import type { CheckWebIdentity, WebIdentityToken } from '../authenticate/web-identity.ts'
 import type { Authorizer } from '../authorize/authorize.ts'
-import type { Entitlement } from '../authorize/entitle.ts'
-import type { Metadata } from '../instance/snapshot.ts'
+import type { Entitlement } from '../authorize/entitlement.ts'
+import type { MetadataSnapshot } from '../instance/snapshot.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 import { grantOf } from '../sessions/entries.ts'
-import type { Issued } from '../sessions/life.ts'
+import type { Issued } from '../sessions/lifetime.ts'
 import type { Sessions } from '../sessions/sessions.ts'
 import type { BrokerHandlers } from './app.ts'
 
@@ -24,7 +24,7 @@ export function brokerHandlers({
   readonly checkWebIdentity: CheckWebIdentity
   readonly authorizer: Authorizer
   readonly sessions: Pick<Sessions, 'get'>
-  readonly snapshot: Metadata
+  readonly snapshot: MetadataSnapshot
   readonly onRefused: (pod: PodRecord, problem: Problem) => void
   readonly onRejected: (peer: Caller['peer'], problem: Problem) => void
 }): BrokerHandlers {
@@ -46,7 +46,7 @@ export function brokerHandlers({
     },
     metadata: async (caller) => {
       await authorizer.namespaceOf(await authenticate(caller))
-      await snapshot.tried
+      await snapshot.firstRead
       const body = snapshot.current()
       if (Object.keys(body).length === 0)
         throw new Problem('busy', 'the node’s metadata is not known yet; retry', { retryAfter: 2 })

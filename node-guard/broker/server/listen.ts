@@ -10,7 +10,7 @@ import { backoff } from '../../../common/backoff.ts'
 import { pause } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
-import { endOf } from './end.ts'
+import { shutdownOf } from './shutdown.ts'
 
 const RETRY = { base: 100, cap: 2000 }
 /** After so many failures, some three seconds, it is no predecessor that still holds the port. */
@@ -39,7 +39,7 @@ export function listenAll(
     let failures = 0
     while (!signal.aborted) {
       const server = createServer()
-      const end = endOf(server, clock)
+      const end = shutdownOf(server, clock)
       try {
         await once(server.listen({ host: address, port }), 'listening', { signal })
       } catch (error) {

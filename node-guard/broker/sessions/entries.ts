@@ -1,12 +1,12 @@
 /** The table of sessions: one entry for each cache key, with the grants that share it. */
 import { Problem } from '../../../common/protocol.ts'
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
-import type { SessionRequest } from '../authorize/entitle.ts'
+import type { SessionRequest } from '../authorize/entitlement.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
-import type { Held, Issued } from './life.ts'
+import type { Issued, StoredSession } from './lifetime.ts'
 import type { Turn } from './queue.ts'
 
-/** A pod's claim to a session, judged at the time it was made. */
+/** A pod's entitlement to a session, as it was when the pod requested it. */
 export type Grant = {
   readonly pod: { readonly uid: string; readonly namespace: string; readonly name: string }
   readonly request: SessionRequest
@@ -17,16 +17,16 @@ export type Entry = {
   readonly request: SessionRequest
   /** By pod uid; several under `--session-scope=role`. */
   readonly grants: Map<string, Grant>
-  session?: Held
+  session?: StoredSession
   /** The pod's latest, where its session is by web identity. */
   webIdentity?: WebIdentityToken
   /** `until` is a time of the monotonic clock. */
   failure?: { readonly problem: Problem; readonly until: number; readonly count: number }
   flight?: Promise<Issued>
   turn?: Turn
-  /** Whether it was handed out since it was issued: a session that is not fetched is not renewed. */
+  /** Whether the session was requested since it was issued; one that is not requested is not renewed. */
   wanted: boolean
-  /** It has lapsed and was asked for since the last time that was looked at. */
+  /** Whether the session had expired and had been requested when the timer last fired. */
   remembered: boolean
   dropped: boolean
   cancelTimer: () => void
@@ -34,7 +34,7 @@ export type Entry = {
 
 const MAX_ENTRIES = 4096
 
-/** Two grants share a session only when everything STS is asked for is the same and, by default, the pod too. */
+/** Two grants share a session only if the requests to STS are equal and, by default, the pod is the same. */
 export function sessionKey({ pod, request }: Grant, scope: 'pod' | 'role'): string {
   const { roleArn, externalId = null, sessionName, tags, durationSeconds, policyArns } = request
   const { sourceIdentity = null, webIdentity } = request
@@ -52,15 +52,15 @@ export function grantOf(
 
 export class Entries {
   readonly #scope: 'pod' | 'role'
-  readonly #holds: (grant: Grant) => boolean
+  readonly #isStillValid: (grant: Grant) => boolean
   readonly #byKey = new Map<string, Entry>()
   /** Those that were not requested yet. */
-  readonly unasked = new Set<Entry>()
+  readonly unrequested = new Set<Entry>()
 
-  /** @param holds whether a grant is still valid with the current state of pod, namespace and node */
-  constructor(scope: 'pod' | 'role', holds: (grant: Grant) => boolean) {
+  /** @param isStillValid whether a grant is still valid with the current state of pod, namespace and node */
+  constructor(scope: 'pod' | 'role', isStillValid: (grant: Grant) => boolean) {
     this.#scope = scope
-    this.#holds = holds
+    this.#isStillValid = isStillValid
   }
 
   get size(): number {
@@ -99,13 +99,13 @@ export class Entries {
   drop(entry: Entry): void {
     entry.dropped = true
     entry.cancelTimer()
-    this.unasked.delete(entry)
+    this.unrequested.delete(entry)
     this.#byKey.delete(entry.key)
   }
 
-  /** Removes the grants that no longer hold; true when none is left, and the entry is dropped. */
+  /** Removes the grants that are no longer valid; true if none is left, and the entry was dropped. */
   prune(entry: Entry): boolean {
-    for (const [uid, grant] of entry.grants) if (!this.#holds(grant)) entry.grants.delete(uid)
+    for (const [uid, grant] of entry.grants) if (!this.#isStillValid(grant)) entry.grants.delete(uid)
     if (entry.grants.size > 0) return false
     this.drop(entry)
     return true

@@ -3,16 +3,17 @@
 /** A place in the queue: a separate object for each waiting request. */
 type Waiting = { readonly namespace: string }
 
-export type FairLine = {
+export type FairQueue = {
   readonly add: (turn: Waiting, start: () => void) => void
-  /** Takes a turn out before it has come; undefined if it is not in this line. */
+  /** Removes a waiting request; returns its `start`, or undefined if it is not in this queue. */
   readonly leave: (turn: Waiting) => (() => void) | undefined
+  /** Removes the next request and returns its `start`; undefined if none waits. */
   readonly next: () => (() => void) | undefined
   readonly size: () => number
 }
 
 /** First come, first served within a namespace; one of each namespace in turn. */
-export function fairLine(): FairLine {
+export function fairQueue(): FairQueue {
   const byNamespace = new Map<string, Map<object, () => void>>()
   let size = 0
   const take = (namespace: string, line: Map<object, () => void>, turn: object) => {

@@ -1,19 +1,19 @@
-/** Sessions from STS: asked for once however many wait, renewed before they end, tried again after a failure. */
+/** Fetches sessions from STS: with one call however many requests wait, renewed before they expire, retried after a failure. */
 import { backoff } from '../../../common/backoff.ts'
 import type { SteadyClock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
-import type { SessionRequest } from '../authorize/entitle.ts'
+import type { SessionRequest } from '../authorize/entitlement.ts'
 import type { Assume } from '../aws/assume.ts'
-import { classifyOf, type StsFailure } from '../aws/classify.ts'
+import { classifierFor, type StsFailure } from '../aws/classify.ts'
 import type { Session } from '../aws/sts-client.ts'
 import type { Entries, Entry, Grant } from './entries.ts'
 import { withdrawn } from './flight.ts'
-import { type Issued, left, renewalDelay, usable } from './life.ts'
+import { type Issued, ifUsable, remainingLife, renewalDelay } from './lifetime.ts'
 import type { Priority, StsQueue } from './queue.ts'
 
-/** A pod whose session has lapsed is known to be running, and comes before starting ones, while it asks this often. */
+/** A pod whose session has expired is known to be running, and comes before starting ones, as long as it asks at least this often. */
 const LAPSED_MS = 120_000
-/** How long a failure without a session is remembered at least: then the next try is the next request's. */
+/** How long a failure without a session is remembered at least. The next request makes the next try. */
 const FORGET_MS = 600_000
 
 /** Milliseconds between tries, by class of failure. */
@@ -22,7 +22,7 @@ const BACKOFF: Record<StsFailure, { readonly base: number; readonly cap: number 
   denied: { base: 5000, cap: 300_000 },
   invalid: { base: 300_000, cap: 300_000 },
   chaining: { base: 300_000, cap: 300_000 },
-  // The pace of the node (`pace.ts`) is the longer brake.
+  // The node's rate of calls (`adaptive-rate.ts`) has the longer effect.
   throttled: { base: 1000, cap: 10_000 },
   'node-credentials': { base: 1000, cap: 60_000 },
   unavailable: { base: 1000, cap: 60_000 },
@@ -52,12 +52,12 @@ export class Fetcher {
     this.#options = options
   }
 
-  /** Asks STS, or joins the call under way; it goes on whether or not anybody waits. @throws {Problem} */
+  /** Calls STS, or joins the call under way, which continues whether or not anybody waits. @throws {Problem} */
   fetch(entry: Entry, grant: Grant): Promise<Issued> {
     if (entry.flight !== undefined) return entry.flight
     const { queue, assume, clock } = this.#options
-    const had = entry.session && (usable(entry.session, clock) ? 'renewal' : 'lapsed')
-    const reason = (): Priority => had ?? (this.#entries.unasked.has(entry) ? 'warm-up' : 'first')
+    const had = entry.session && (ifUsable(entry.session, clock) ? 'renewal' : 'lapsed')
+    const reason = (): Priority => had ?? (this.#entries.unrequested.has(entry) ? 'warm-up' : 'first')
     const turn = { namespace: grant.pod.namespace, priority: reason() }
     entry.turn = turn
     const flight = queue
@@ -96,14 +96,14 @@ export class Fetcher {
   #fail(entry: Entry, grant: Grant, error: unknown): Problem {
     if (error instanceof Problem) return error
     const { clock, explain, on } = this.#options
-    const failure = classifyOf(entry.request)(error)
+    const failure = classifierFor(entry.request)(error)
     const count = (entry.failure?.count ?? 0) + 1
     const delay = backoff(count, BACKOFF[failure])
     const context = { request: entry.request, retryAfter: Math.ceil(delay / 1000) }
     const problem = explain(failure, error, context)
     entry.failure = { problem, until: clock.monotonic() + delay, count }
     on.failed(grant, problem)
-    // With a session in hand the next try is ours; without, it is the next request's.
+    // With a stored session the timer makes the next try; without one, the next request does.
     this.#schedule(entry, entry.session ? delay : Math.max(delay * 2, FORGET_MS))
     return problem
   }
@@ -113,7 +113,7 @@ export class Fetcher {
     if (!entry.dropped) entry.cancelTimer = this.#options.clock.after(delay, () => this.#wake(entry))
   }
 
-  /** By web identity STS can be asked only with a token that lives; the sidecar brings another one with its next request. */
+  /** By web identity, STS can only be called with a token that has not expired; the sidecar sends a new one with its next request. */
   #canAsk({ request, webIdentity }: Entry): boolean {
     return !request.webIdentity || (webIdentity?.expiresAt ?? 0) > this.#options.clock.now()
   }
@@ -126,12 +126,12 @@ export class Fetcher {
     const { session } = entry
     if (session && entry.wanted && grant && this.#canAsk(entry)) {
       // An expired session is fetched as long as it is requested.
-      if (!usable(session, clock)) {
+      if (!ifUsable(session, clock)) {
         entry.wanted = false
         entry.remembered = true
       }
       void this.fetch(entry, grant)
-    } else if (session && usable(session, clock)) this.#schedule(entry, left(session, clock))
+    } else if (session && ifUsable(session, clock)) this.#schedule(entry, remainingLife(session, clock))
     else if (entry.remembered) {
       entry.remembered = false
       this.#schedule(entry, LAPSED_MS)

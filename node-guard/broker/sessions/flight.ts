@@ -1,37 +1,38 @@
-/** Waiting for a fetch that goes on whether or not anybody waits, and its ends without credentials. */
+/** Waits for a fetch that continues whether or not anybody waits, and describes the outcomes without credentials. */
 
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
 
-/** An answer that did not come in time is asked for again after this long. */
+/** After an answer that did not come in time, the sidecar retries this much later. */
 const LATER_MS = 2000
 
 /**
- * The flight's outcome, or after `milliseconds` the fallback, which is also used if the flight fails.
+ * The outcome of the fetch, or after `milliseconds` the fallback, which is also used if the fetch fails.
  *
- * @param why what kept STS from answering the last time, if something did
+ * @param why the problem of the last try, if it failed
+ * @throws {Problem}
  */
-export async function within<T extends object>(
+export async function outcomeWithin<T extends object>(
   flight: Promise<T>,
   milliseconds: number,
   clock: Clock,
-  standBy: T | undefined,
+  fallback: T | undefined,
   why: () => Problem | undefined = () => undefined,
 ): Promise<T> {
   const { promise: late, resolve } = Promise.withResolvers<undefined>()
   const cancel = clock.after(milliseconds, () => resolve(undefined))
   try {
-    const issued = (await Promise.race([flight, late])) ?? standBy
+    const issued = (await Promise.race([flight, late])) ?? fallback
     if (issued) return issued
   } catch (error) {
-    if (standBy && !isWithdrawn(error)) return standBy
+    if (fallback && !isWithdrawn(error)) return fallback
     throw error
   } finally {
     cancel()
   }
   const last = why()
-  // An earlier refusal is no answer to this request.
-  if (last?.code === 'sts-throttled') throw again(last, LATER_MS)
+  // An earlier refusal does not answer this request.
+  if (last?.code === 'sts-throttled') throw withRemainingWait(last, LATER_MS)
   throw new Problem('sts-unavailable', `STS has not answered within ${milliseconds / 1000} s; retry`, {
     retryAfter: LATER_MS / 1000,
   })
@@ -39,12 +40,12 @@ export async function within<T extends object>(
 
 const WITHDRAWN = 'the pod or its permission went away while its credentials were fetched; retry'
 
-/** The grant did not outlive the fetch. */
+/** The problem if the grant became invalid while its session was fetched. */
 export const withdrawn = () => new Problem('busy', WITHDRAWN, { retryAfter: 1 })
 const isWithdrawn = (error: unknown) => error instanceof Problem && error.message === WITHDRAWN
 
-/** The remembered problem with what is left of the wait. */
-export function again(problem: Problem, milliseconds: number): Problem {
+/** The remembered problem with the rest of its wait. */
+export function withRemainingWait(problem: Problem, milliseconds: number): Problem {
   return new Problem(problem.code, problem.message, {
     retryAfter: Math.max(1, Math.ceil(milliseconds / 1000)),
     cause: problem.cause,

@@ -1,16 +1,16 @@
 /**
- * The way to STS: a pace, a concurrency limit and a fair order. Running pods whose credentials have expired come first, then
- * renewals (a running pod loses more than a starting one), then first issues, then what nobody has asked for yet, and within each
- * the namespaces take turns, so that a thousand pods of one do not keep another's single pod waiting.
+ * The queue in front of STS: an adaptive rate, a concurrency limit and a fair order. Running pods whose credentials have expired come first, then
+ * renewals (a running pod loses more than a starting one), then first issues, then sessions that nobody has requested yet, and within each
+ * the namespaces take turns, so that a thousand pods of one namespace do not keep a single pod of another waiting.
  */
 
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { classifyStsError } from '../aws/classify.ts'
-import { type FairLine, fairLine } from './fair-queue.ts'
-import { type PacedCall, stsPace } from './pace.ts'
+import { adaptiveRate, type RatedCall } from './adaptive-rate.ts'
+import { type FairQueue, fairQueue } from './fair-queue.ts'
 
-/** First come those of the first. */
+/** In the order in which they are served. */
 const PRIORITIES = ['lapsed', 'renewal', 'first', 'warm-up'] as const
 export type Priority = (typeof PRIORITIES)[number]
 
@@ -24,7 +24,7 @@ export type StsQueue = {
    * @throws {Problem} `busy` when too many are waiting; else what the task throws
    */
   readonly run: <T>(turn: Turn, task: () => Promise<T>) => Promise<T>
-  /** Somebody waits for what was a warm-up: its turn, if it has not come, is among the first issues now. */
+  /** Moves a warm-up that still waits to the first issues, because its session was requested in the meantime. */
   readonly raise: (turn: Turn) => void
   readonly waiting: () => number
 }
@@ -35,20 +35,20 @@ export function stsQueue(
   limits: { readonly perSecond: number; readonly concurrency: number },
   clock: Clock,
 ): StsQueue {
-  const pace = stsPace(limits.perSecond, clock)
-  const lines: Record<Priority, FairLine> = {
-    lapsed: fairLine(),
-    renewal: fairLine(),
-    first: fairLine(),
-    'warm-up': fairLine(),
+  const rate = adaptiveRate(limits.perSecond, clock)
+  const queues: Record<Priority, FairQueue> = {
+    lapsed: fairQueue(),
+    renewal: fairQueue(),
+    first: fairQueue(),
+    'warm-up': fairQueue(),
   }
   let running = 0
   let refilling = false
 
-  const waiting = () => PRIORITIES.reduce((sum, priority) => sum + lines[priority].size(), 0)
+  const waiting = () => PRIORITIES.reduce((sum, priority) => sum + queues[priority].size(), 0)
   const next = () => {
     for (const priority of PRIORITIES) {
-      const start = lines[priority].next()
+      const start = queues[priority].next()
       if (start) return start
     }
     return undefined
@@ -56,14 +56,14 @@ export function stsQueue(
   function waitForRefill() {
     if (refilling) return
     refilling = true
-    clock.after(pace.wait(), () => {
+    clock.after(rate.wait(), () => {
       refilling = false
       pump()
     })
   }
   function pump() {
     while (running < limits.concurrency && waiting() > 0) {
-      if (!pace.take()) return waitForRefill()
+      if (!rate.take()) return waitForRefill()
       const start = next()
       running++
       start?.()
@@ -74,8 +74,8 @@ export function stsQueue(
     run: async (turn, task) => {
       if (waiting() >= MAX_WAITING)
         throw new Problem('busy', 'too many pods of this node are waiting for STS; retry', { retryAfter: 5 })
-      const { promise, resolve } = Promise.withResolvers<PacedCall>()
-      lines[turn.priority].add(turn, () => resolve(pace.begin()))
+      const { promise, resolve } = Promise.withResolvers<RatedCall>()
+      queues[turn.priority].add(turn, () => resolve(rate.begin()))
       pump()
       const call = await promise
       try {
@@ -91,14 +91,14 @@ export function stsQueue(
       }
     },
     raise: (turn) => {
-      const start = lines['warm-up'].leave(turn)
-      if (start) lines.first.add(turn, start)
+      const start = queues['warm-up'].leave(turn)
+      if (start) queues.first.add(turn, start)
     },
   }
 }
 
-/** Reports a failure to the pace: a refused role shows that STS has time for this node. */
-function report(call: PacedCall, error: unknown): void {
+/** Reports a failure to the adaptive rate: a refused role shows that STS has capacity for this node. */
+function report(call: RatedCall, error: unknown): void {
   // Ours, before STS was asked.
   if (error instanceof Problem) return
   const failure = classifyStsError(error)

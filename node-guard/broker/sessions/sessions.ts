@@ -1,12 +1,12 @@
 /**
- * The sessions of this node's pods: one per cache key, fetched once however many ask, renewed at half of its life,
- * gone with its pod or its permission.
+ * The sessions of this node's pods: one for each cache key, fetched once however many requests wait, renewed at half of its lifetime, and
+ * dropped with its pod or its permission.
  */
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import { Entries, type Entry, type Grant } from './entries.ts'
 import { Fetcher, type FetchOptions } from './fetcher.ts'
-import { again, withdrawn, within } from './flight.ts'
-import { dated, type Issued, isOverdue, isPastHalf, usable } from './life.ts'
+import { outcomeWithin, withdrawn, withRemainingWait } from './flight.ts'
+import { type Issued, ifUsable, isOverdue, isPastHalf, withCurrentDates } from './lifetime.ts'
 
 export type Sessions = {
   /**
@@ -16,23 +16,23 @@ export type Sessions = {
    * @throws {Problem}
    */
   readonly get: (grant: Grant, webIdentity?: WebIdentityToken) => Promise<Issued>
-  /** Fetches what will be asked for, after everything that is; not at all when too much of that kind is held. */
+  /** Fetches a session before it is requested, after all those that are; not if too many such sessions are stored. */
   readonly warm: (grant: Grant) => void
-  /** A pod is gone, and with it the sessions that no other pod uses, including those that are being fetched. */
+  /** Drops the sessions of a pod that is gone, unless another pod shares them, including those that are being fetched. */
   readonly dropPod: (uid: string) => void
-  /** Judges again the grants that a change concerns; those that no longer hold are dropped. */
+  /** Checks the grants that a change concerns again, and drops those that are no longer valid. */
   readonly review: (concerns: (grant: Grant) => boolean) => void
   readonly size: () => number
-  /** Milliseconds; undefined when there is none. */
+  /** When the first session expires, milliseconds since 1970; undefined if there is none. */
   readonly soonestExpiry: () => number | undefined
-  /** Sessions that are asked for and should have been renewed long ago; also those that have lapsed since. */
+  /** Number of requested sessions that should have been renewed long ago, including expired ones. */
   readonly overdue: () => number
   readonly stop: () => void
 }
 
-/** Waiting for STS: a sidecar's patience. The call itself goes on and fills the cache. */
+/** How long a request waits for STS: less than a sidecar does. The call itself continues and fills the cache. */
 const MAX_WAIT_MS = 8000
-/** Waiting for a renewal while there is a session to hand out. */
+/** How long a request waits for a renewal while there is a session to hand out. */
 const MAX_RENEWAL_WAIT_MS = 1500
 /** Maximum number of sessions that were not requested yet: the kubelet's largest common limit on pods per node. */
 const MAX_WARM = 250
@@ -40,30 +40,30 @@ const MAX_WARM = 250
 export type SessionsOptions = FetchOptions & {
   readonly scope: 'pod' | 'role'
   /** Whether a grant is still valid with the current state of pod, namespace and node. */
-  readonly holds: (grant: Grant) => boolean
+  readonly isStillValid: (grant: Grant) => boolean
   readonly on: { readonly cache: (outcome: 'hit' | 'miss' | 'negative' | 'stale') => void }
 }
 
 export function sessionStore(options: SessionsOptions): Sessions {
-  const { scope, queue, clock, holds, on } = options
-  const entries = new Entries(scope, holds)
+  const { scope, queue, clock, isStillValid, on } = options
+  const entries = new Entries(scope, isStillValid)
   const fetcher = new Fetcher(entries, options)
-  const { unasked } = entries
+  const { unrequested } = entries
 
   /** The entry of a grant that is requested. */
-  const asked = (grant: Grant, webIdentity?: WebIdentityToken): Entry => {
+  const requestedEntry = (grant: Grant, webIdentity?: WebIdentityToken): Entry => {
     const entry = entries.join(grant)
     if (webIdentity) entry.webIdentity = webIdentity
     entry.wanted = true
-    if (unasked.delete(entry) && entry.turn) queue.raise(entry.turn)
+    if (unrequested.delete(entry) && entry.turn) queue.raise(entry.turn)
     return entry
   }
 
   return {
     get: async (grant, webIdentity) => {
-      const entry = asked(grant, webIdentity)
-      const held = usable(entry.session, clock)
-      const session = held && dated(held, clock)
+      const entry = requestedEntry(grant, webIdentity)
+      const held = ifUsable(entry.session, clock)
+      const session = held && withCurrentDates(held, clock)
       if (session && !isPastHalf(held, clock)) {
         on.cache('hit')
         return session
@@ -73,32 +73,34 @@ export function sessionStore(options: SessionsOptions): Sessions {
       if (failure && now < failure.until) {
         on.cache(session ? 'stale' : 'negative')
         if (session) return session
-        throw again(failure.problem, failure.until - now)
+        throw withRemainingWait(failure.problem, failure.until - now)
       }
       on.cache(session ? 'stale' : 'miss')
       const flight = fetcher.fetch(entry, grant)
       const wait = session ? MAX_RENEWAL_WAIT_MS : MAX_WAIT_MS
-      const fresh = await within(flight, wait, clock, session, () => entry.failure?.problem)
-      if (!holds(grant)) throw withdrawn()
+      const fresh = await outcomeWithin(flight, wait, clock, session, () => entry.failure?.problem)
+      if (!isStillValid(grant)) throw withdrawn()
       entry.wanted = true
       return fresh
     },
     warm: (grant) => {
       // By web identity nothing can be fetched before the sidecar sends the pod's token.
       if (grant.request.webIdentity) return
-      if (unasked.size >= MAX_WARM || !entries.hasRoomFor(grant)) return
+      if (unrequested.size >= MAX_WARM || !entries.hasRoomFor(grant)) return
       const entry = entries.join(grant)
-      unasked.add(entry)
+      unrequested.add(entry)
       fetcher.fetch(entry, grant).catch(() => {
-        // Neither refused nor granted: its turn did not come.
-        if (unasked.has(entry) && !entry.failure) entries.drop(entry)
+        // Neither refused nor granted: it never left the queue.
+        if (unrequested.has(entry) && !entry.failure) entries.drop(entry)
       })
     },
     dropPod: (uid) => entries.dropPod(uid),
     review: (concerns) => entries.review(concerns),
     size: () => entries.size,
     soonestExpiry: () => {
-      const ends = entries.all().flatMap(({ session }) => (session ? dated(session, clock).expiration : []))
+      const ends = entries
+        .all()
+        .flatMap(({ session }) => (session ? withCurrentDates(session, clock).expiration : []))
       return ends.length === 0 ? undefined : Math.min(...ends)
     },
     overdue: () =>

@@ -1,13 +1,13 @@
 /**
- * Warm-up: credentials of pods that are starting are fetched before their sidecars ask. Only what would be granted to a request
- * now, and nothing is handed out by it: every step is taken again when the sidecar asks.
+ * Warm-up: credentials of starting pods are fetched before their sidecars request them, if they would be granted now. None are handed out
+ * by this: every step is repeated when the sidecar asks.
  */
-import { sameIdentity, statedIdentity } from '../../../common/identity.ts'
+import { annotatedIdentity, sameIdentity } from '../../../common/identity.ts'
 import { Problem } from '../../../common/protocol.ts'
 import type { Authorizer } from '../authorize/authorize.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 import type { Pods } from '../kubernetes/pods.ts'
-import { isOfAccount, type Owner } from '../kubernetes/service-accounts.ts'
+import { type AccountId, isOfAccount } from '../kubernetes/service-accounts.ts'
 import { grantOf } from './entries.ts'
 import type { Sessions } from './sessions.ts'
 
@@ -17,8 +17,8 @@ export type WarmUp = {
   /** The policy of a namespace has changed. */
   readonly namespace: (name: string) => void
   /** A service account was read and has changed. */
-  readonly account: (account: Owner) => void
-  /** What every decision needs is known from now on. */
+  readonly account: (account: AccountId) => void
+  /** Something on which all decisions depend has become known. */
   readonly all: () => void
 }
 
@@ -28,19 +28,19 @@ export function warmUp(deps: {
   readonly entitlement: Authorizer['entitlement']
   readonly sessions: Pick<Sessions, 'warm'>
   readonly roleKey: string
-  /** Reads what `entitlement` needs to know of a pod; when that is known, its account counts as changed. */
-  readonly learn?: ((pod: PodRecord) => void) | undefined
+  /** Reads what `entitlement` needs to know about a pod; once that is known, `account` is called. */
+  readonly load?: ((pod: PodRecord) => void) | undefined
 }): WarmUp {
-  const { pods, entitlement, sessions, roleKey, learn } = deps
+  const { pods, entitlement, sessions, roleKey, load } = deps
   const consider = (pod: PodRecord) => {
     if (!isStarting(pod, roleKey)) return
     try {
       sessions.warm(grantOf(pod, entitlement(pod)))
     } catch (error) {
-      // Its sidecar is answered with it when it asks.
+      // The pod's sidecar gets this problem as its answer when it asks.
       if (!(error instanceof Problem)) throw error
-      // Not for a pod that is refused anyway: those of any namespace could have accounts read then.
-      if (error.code === 'busy') learn?.(pod)
+      // Not for a pod that is refused anyway: otherwise pods of any namespace could cause reads of accounts.
+      if (error.code === 'busy') load?.(pod)
     }
   }
   return {
@@ -70,6 +70,6 @@ function isStarting(pod: PodRecord, roleKey: string): boolean {
     !pod.terminating &&
     !pod.hostNetwork &&
     identity !== undefined &&
-    sameIdentity(identity, statedIdentity(pod.annotations, roleKey, identity))
+    sameIdentity(identity, annotatedIdentity(pod.annotations, roleKey, identity))
   )
 }

@@ -3,7 +3,7 @@ import type { MonitorCommand } from '../process/watch.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
 import type { Packets } from './counts.ts'
 
-/** The ways of making rules; `iptables-legacy` works where the kernel has no nf_tables. */
+/** The programs that make rules; `iptables-legacy` works where the kernel has no nf_tables. */
 export type BackendName = 'nft' | 'iptables-nft' | 'iptables-legacy'
 
 /** The result of reading the rules back: with neither `failed` nor `differs` they are as they were loaded. */
@@ -23,21 +23,21 @@ export type Backend = {
   readonly load: (rules: GuardRuleset) => Promise<Failure | undefined>
   /** Reads back what was loaded last. */
   readonly compare: () => Promise<Compared>
-  /** Whether notifications say that the rules are no longer as loaded: then they are loaded again before they are read. */
+  /** What happened to the rules according to notifications, or undefined. They are then loaded without being read back first. */
   readonly reportedChange?: () => 'is gone' | 'was changed' | undefined
   /** Removes all rules that this backend made, and checks that they are gone. */
   readonly remove: () => Promise<'absent' | 'removed' | Failure>
-  /** What notifies of changes; undefined if nothing does. */
+  /** The command that notifies of changes; undefined if none can. */
   readonly monitor: () => Promise<MonitorCommand | undefined>
-  /** What replaces notifications. */
+  /** How to poll where there are no notifications. */
   readonly polling?: {
-    /** Whether some rules are gone, which `heard` then also reports. Cheap; true once for each loss. */
+    /** Whether some rules are gone, which `reportedChange` then also reports. Cheap; true once for each loss. */
     readonly areRulesGone: () => boolean
     /** How often that is checked, milliseconds. */
     readonly checkEvery: number
     /** How often rules are read back, milliseconds. */
     readonly readEvery: number
   }
-  /** Why it cannot do everything that is documented on this node, known once it has loaded; one sentence, or undefined. */
+  /** Why it cannot do on this node everything that is documented, known once it has loaded; one sentence, or undefined. */
   readonly limits?: () => string | undefined
 }

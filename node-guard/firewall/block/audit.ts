@@ -13,7 +13,7 @@ export type Sighting = {
   readonly address: string
   readonly via: Via
   readonly packets: number
-  /** When this process first saw it, ISO 8601: what was before its start nobody remembers. */
+  /** When this process first saw it, ISO 8601; earlier packets are not known. */
   readonly firstSeen: string
   /** ISO 8601. */
   readonly lastSeen: string
@@ -44,7 +44,7 @@ export function createSightings(now: () => number) {
   let last = new Map<string, number>()
   let full = false
 
-  /** What was added since the last reading. A source that the kernel had forgotten starts at 0 again. */
+  /** Packets since the last reading. A source that the kernel had dropped from its set starts at 0 again. */
   const since = (readings: Map<string, number>, key: string, packets: number) => {
     readings.set(key, packets)
     const before = last.get(key) ?? 0
@@ -76,7 +76,7 @@ export function createSightings(now: () => number) {
     restart: () => last.clear(),
     /** Takes a reading of the table of `auditRuleset`. */
     take,
-    /** What this process has seen, the most recent first. */
+    /** What this process has seen, the most recent first; at most 512. */
     list: () =>
       [...byAddress]
         .flatMap(([address, { shown, first, at }]) =>
@@ -104,7 +104,7 @@ const newSeen = (): Seen => ({
   at: { direct: 0, dnat: 0 },
 })
 
-/** Of the packets before a reading the kernel tells the last one's time: the first was up to a poll interval earlier. */
+/** The kernel keeps only the time of a source's last packet: its first one was up to a poll interval earlier. */
 function mark({ first, at }: Seen, via: Via, time: number): void {
   first[via] ||= time
   at[via] = time

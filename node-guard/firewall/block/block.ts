@@ -1,5 +1,5 @@
 import type { Logger } from '../../../common/log.ts'
-import type { BackendName, Compared } from '../backend/backend.ts'
+import type { Backend, BackendName, Compared } from '../backend/backend.ts'
 import { createCounts, type Packets, zeroCounts } from '../backend/counts.ts'
 import type { Topology } from '../node/network.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
@@ -20,7 +20,7 @@ export type BlockState = {
   readonly backend: BackendName | undefined
   /** Why it is not the first that `--backend` allows. */
   readonly fallback: string | undefined
-  /** Why it cannot do everything that is documented on this node. */
+  /** Why it cannot do on this node everything that is documented. */
   readonly limited?: string | undefined
   /** Why there may also be rules of another backend. */
   readonly othersLeft: string | undefined
@@ -66,17 +66,16 @@ export function createBlock({ metadata, broker, choice, topology, now, log }: Bl
     verdict = { verified: detail === undefined, checkedAt: now(), detail }
   }
 
-  const check = async (cause: Cause) => {
+  /** Returns why the rules are not verified, or undefined. */
+  const check = async (cause: Cause): Promise<string | undefined> => {
     const rules: GuardRuleset = { metadata, broker, ...topology() }
     const key = JSON.stringify(rules)
     const backend = choice.chosen()
     let found: Compared['differs']
     if (backend !== undefined && wanted === key) {
-      const heard = backend.reportedChange?.()
-      const { failed, differs, packets }: Compared =
-        heard === undefined ? await backend.compare() : { differs: heard }
+      const { failed, differs, packets } = await look(backend)
       if (packets !== undefined) counts.read(packets)
-      if (differs === undefined) return conclude(failed)
+      if (differs === undefined) return failed
       found = differs
       // Until they are loaded again: iptables-legacy may wait seconds for its lock.
       verdict = {
@@ -86,25 +85,19 @@ export function createBlock({ metadata, broker, choice, topology, now, log }: Bl
       }
     }
     const failed = await choice.load(rules)
-    if (failed === undefined) {
-      counts.restart()
-      wanted = key
-      if (found !== undefined) {
-        repairs[cause]++
-        log.warn('rules repaired', {
-          detail: `${backend?.what} ${found} because of another program and was loaded again; if it happens often, nft monitor shows which program`,
-          rules: backend?.what,
-          found,
-          cause,
-        })
-      }
+    if (failed !== undefined) return failed
+    counts.restart()
+    wanted = key
+    if (found !== undefined) {
+      repairs[cause]++
+      logRepair(log, { rules: backend?.what, found, cause })
     }
-    conclude(failed)
+    return undefined
   }
 
   return {
     check: async (cause) => {
-      await check(cause)
+      conclude(await check(cause))
       if (verdict.verified) await choice.removeOthers()
     },
     state: () => ({
@@ -117,4 +110,20 @@ export function createBlock({ metadata, broker, choice, topology, now, log }: Bl
       repairs: { ...repairs },
     }),
   }
+}
+
+/** Reads the rules back, unless notifications say already that they were changed. */
+async function look(backend: Backend): Promise<Compared> {
+  const reported = backend.reportedChange?.()
+  return reported === undefined ? backend.compare() : { differs: reported }
+}
+
+function logRepair(
+  log: Logger,
+  repair: { readonly rules: string | undefined; readonly found: string; readonly cause: Cause },
+): void {
+  log.warn('rules repaired', {
+    detail: `${repair.rules} ${repair.found} because of another program and was loaded again; if it happens often, nft monitor shows which program`,
+    ...repair,
+  })
 }

@@ -1,4 +1,5 @@
 import type { Logger } from '../../../common/log.ts'
+import { type Failed, failed } from '../../../common/result.ts'
 import type { Backend } from '../backend/backend.ts'
 import type { Failure } from '../process/failure.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
@@ -16,7 +17,8 @@ type ChoiceOptions = {
   readonly log: Logger
 }
 
-type LoadFailure = { readonly detail: string /** Another backend is worth a try. */; readonly next: boolean }
+/** `next`: another backend is worth a try. */
+type LoadFailure = Failed & { readonly next: boolean }
 
 /**
  * Chooses by trying. The first backend that works is kept for the life of the process: a temporary failure is no reason
@@ -88,15 +90,13 @@ export function createChoice({ backends, follow, log }: ChoiceOptions) {
 async function loadAndLook(backend: Backend, rules: GuardRuleset): Promise<LoadFailure | undefined> {
   for (let attempt = 1; ; attempt++) {
     const failure = await backend.load(rules)
-    if (failure !== undefined) return { detail: failure.detail, next: true }
-    const { failed, differs } = await backend.compare()
-    if (failed !== undefined) return { detail: failed, next: true }
+    if (failure !== undefined) return { ...failure, next: true }
+    const { failed: why, differs } = await backend.compare()
+    if (why !== undefined) return { ...failed(why), next: true }
     if (differs === undefined) return undefined
     // Other programs change one table after another, so one difference is not yet a conflict.
     if (attempt < 3) continue
-    return {
-      detail: `what was loaded as ${backend.what} ${differs} at once: find what else changes the firewall of this node (nft monitor)`,
-      next: false,
-    }
+    const conflict = `what was loaded as ${backend.what} ${differs} at once: find what else changes the firewall of this node (nft monitor)`
+    return { ...failed(conflict), next: false }
   }
 }

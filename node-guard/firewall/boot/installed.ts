@@ -15,7 +15,7 @@ type BootRulesState = 'none' | 'current' | 'outdated'
 /**
  * Looks for the markers of such rules.
  *
- * @param markers of the rules that the guard would print, one for each form. A node that was given another form since its
+ * @param markers of the rules that the guard would print, one for each backend. A node whose backend was changed since its
  *   boot has two markers, of which one has to match
  */
 export async function readBootRules(

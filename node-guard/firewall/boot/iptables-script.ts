@@ -21,7 +21,7 @@ const NOTHING = mergeSaved([])
 /** Seconds, for the lock of iptables-legacy: restoring all rules of a node does not take longer. */
 const LOCK_WAIT = 5
 
-/** A script for `/bin/sh`. It can be run no matter which of these rules already exist: each table is replaced in one transaction. */
+/** A script for `/bin/sh`. It can be run whichever of these rules already exist: our rules in each table are replaced in one transaction. */
 export function iptablesBootRules(addresses: BootAddresses): BootRules {
   const chains = (family: Family) => iptablesRules({ ...addresses, uplinks: [] }, family)
   const marker = `${BOOT_CHAINS}${fingerprint(JSON.stringify([chains(4), chains(6)]))}`

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { dial, routeTo } from '../../../common/block/dial.ts'
 import { createProof } from '../../../common/block/proof.ts'
+import { systemClock } from '../../../common/clock.ts'
 import { lineLogger } from '../../../common/log.ts'
 import { settingsOrExit } from '../../../common/settings.ts'
 import { VERSION } from '../../../common/version.ts'
@@ -46,7 +47,7 @@ export async function runGate(argv: readonly string[]): Promise<void> {
     },
     askReadiness: async () =>
       waitReady === undefined ? { ready: true, code: 'ready' } : askReadiness(waitReady, READY_TIMEOUT_MS),
-    now: () => performance.now(),
+    now: systemClock.monotonic,
     sleep: (milliseconds) => sleep(milliseconds),
     log,
   }

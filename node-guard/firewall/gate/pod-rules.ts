@@ -5,8 +5,9 @@ import type { Purpose, RedirectRuleset } from '../rules/pod.ts'
 import { newPodRuleset, proofRuleset, redirectRuleset } from '../rules/pod-nft.ts'
 
 /**
- * Loads by nft until nft reports that it cannot work here (not installed, or a kernel that lacks what the rules need);
- * from then on by iptables. A temporary failure is no reason to change, since the rules of nft would stay.
+ * Makes the loader of the pod's rules. It uses nft until nft reports that it cannot work here (not installed, or a kernel
+ * that lacks what the rules need), from then on iptables. A temporary failure is no reason to change, since the rules of
+ * nft would stay.
  */
 export function createPodRules(exec: Exec, options: RedirectRuleset, log: Logger) {
   const { metadata, sidecarPort } = options

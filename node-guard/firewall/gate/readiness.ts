@@ -4,8 +4,8 @@ import type { Readiness } from '../../../common/health.ts'
 const MAX_ANSWER = 16 * 1024
 
 /**
- * Asks the sidecar's `/readyz` once; returns its answer, or why it could not be asked. Over plain TCP, since loading node:http takes longer than the request and would slow
- * down the start of every pod.
+ * Asks the sidecar's `/readyz` once; returns its answer, or why it could not be asked; never rejects. Over plain TCP,
+ * since loading node:http takes longer than the request and would slow down the start of every pod.
  */
 export function askReadiness(url: URL, timeoutMs: number): Promise<Readiness> {
   return new Promise((resolve) => {

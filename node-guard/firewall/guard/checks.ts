@@ -9,7 +9,7 @@ const TOPOLOGY_MS = 3000
 
 export type Checks = ReturnType<typeof createChecks>
 
-/** What a guard does again and again; each check runs one at a time. */
+/** The checks that a guard repeats; each of them runs one at a time. */
 export function createChecks(parts: Parts) {
   const { addresses, block, owned, topology, surroundings, link, hostNetwork, publisher, report } = parts
   const write = coalesce(publisher.publish)

@@ -6,7 +6,6 @@ import { createChoice } from '../block/choice.ts'
 import { createRuleChanges } from '../block/rule-changes.ts'
 import { bootMarkers } from '../boot/files.ts'
 import { bootRulesWarning, readBootRules } from '../boot/installed.ts'
-import { createHostNetworkView } from '../host-network/view.ts'
 import { readNatRules } from '../iptables/nat-rules.ts'
 import { startHolder } from '../nft/owned-holder.ts'
 import { createOwnedTable, type OwnedTable } from '../nft/owned-table.ts'
@@ -21,6 +20,7 @@ import { exec } from '../process/exec.ts'
 import { createRemovalBlock } from '../remove/removal.ts'
 import { createPublisher } from '../report/publisher.ts'
 import type { GuardReport } from '../report/report.ts'
+import { createHostNetwork } from './host-network.ts'
 import type { GuardSettings } from './settings.ts'
 
 /** Everything that a guard consists of. */
@@ -45,7 +45,7 @@ export function createParts(settings: GuardSettings, now: () => number, log: Log
   const owned = ownedTableOf(settings, log, () => changes.report('event'))
   const surroundings = removing ? undefined : surroundingsOf(settings, log, now)
   const link = createBrokerLink({ exec, addresses: addresses.broker, routingProblem: topology.problem, log })
-  const hostNetwork = createHostNetworkView({
+  const hostNetwork = createHostNetwork({
     ...{ exec, directory: settings.stateDir, now, log },
     mode: settings.hostNetwork,
   })

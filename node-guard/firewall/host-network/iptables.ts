@@ -35,16 +35,9 @@ type Options = {
 }
 
 /** The backend that keeps the rules about pods on the host network in iptables, by one of its variants, for both families. */
-export function iptablesHostNetwork({ exec, variant, families, lockFile }: Options): HostNetworkBackend {
-  const tool = (family: Family): Iptables => ({
-    ...{ exec, variant, family, prefix: HOST_CHAINS, counters: true },
-    ...(variant === 'nft' ? { precedingJump: `-j ${GUARD_CHAINS}` } : {}),
-    ...(variant === 'legacy' && lockFile !== undefined ? { lockFile } : {}),
-    modules:
-      variant === 'nft'
-        ? 'xt_cgroup, ipt_REJECT and ip6t_REJECT'
-        : 'xt_cgroup, iptable_security and ip6table_security',
-  })
+export function iptablesHostNetwork(options: Options): HostNetworkBackend {
+  const { variant, families } = options
+  const tool = (family: Family) => toolFor(options, family)
   const loaded = new Map<Family, readonly Chain[]>()
 
   /** Writes one family; returns what its rules had counted. */
@@ -111,6 +104,18 @@ export function iptablesHostNetwork({ exec, variant, families, lockFile }: Optio
           },
         }
       : { readEvery: LEGACY_READ_MS }),
+  }
+}
+
+function toolFor({ exec, variant, lockFile }: Options, family: Family): Iptables {
+  return {
+    ...{ exec, variant, family, prefix: HOST_CHAINS, counters: true },
+    ...(variant === 'nft' ? { precedingJump: `-j ${GUARD_CHAINS}` } : {}),
+    ...(variant === 'legacy' && lockFile !== undefined ? { lockFile } : {}),
+    modules:
+      variant === 'nft'
+        ? 'xt_cgroup, ipt_REJECT and ip6t_REJECT'
+        : 'xt_cgroup, iptable_security and ip6table_security',
   }
 }
 

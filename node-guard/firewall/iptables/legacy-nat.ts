@@ -1,3 +1,4 @@
+import { systemClock } from '../../../common/clock.ts'
 import { bounded } from '../process/bounded.ts'
 import type { Exec } from '../process/exec.ts'
 import type { Family, IptablesTable } from '../rules/iptables.ts'
@@ -20,7 +21,7 @@ export type LegacyNat = ReturnType<typeof createLegacyNat>
 const NOTHING: SavedRules = mergeSaved([])
 
 /** @param now milliseconds, monotonic */
-export function createLegacyNat(now: () => number = () => performance.now()) {
+export function createLegacyNat(now = systemClock.monotonic) {
   const known = new Map<Family, { readonly saved: SavedRules; readonly at: number }>()
   const tooBig = new Set<Family>()
   return {

@@ -21,22 +21,39 @@ export type Write = {
   readonly written: readonly IptablesTable[]
 }
 
+type Written = Write & { readonly ok: true }
+
+/** Writes every group of tables, one after the other, for all families. Returns what was written, or the first failure. */
+export async function writeGroups(
+  kernel: TableAccess,
+  writes: readonly Write[],
+): Promise<{ readonly ok: true; readonly writes: readonly Write[] } | Failure> {
+  let all = writes
+  for (const tables of WRITE_GROUPS) {
+    const results = await Promise.all(all.map((one) => writeTables(kernel, one, tables)))
+    const failed = results.find((result) => !result.ok)
+    if (failed !== undefined) return failed
+    all = results.filter((result) => result.ok)
+  }
+  return { ok: true, writes: all }
+}
+
 /**
  * Writes those of these tables that differ from what is known. If nothing is known, or our jumps were changed since, it reads first.
  *
  * @returns the write, with the tables that were written added
  */
-export async function writeTables(
+async function writeTables(
   kernel: TableAccess,
   write: Write,
   tables: readonly IptablesTable[],
-): Promise<Write | Failure> {
+): Promise<Written | Failure> {
   const { tool, chains, known, written } = write
   if (known !== undefined) {
     const differing = differingTables(chains, known).filter((table) => tables.includes(table))
-    if (differing.length === 0) return write
+    if (differing.length === 0) return { ok: true, ...write }
     const result = await kernel.restore(tool, restoreInput(chains, known, differing), differing)
-    if (result.ok) return { ...write, written: [...written, ...differing] }
+    if (result.ok) return { ok: true, ...write, written: [...written, ...differing] }
     if (!result.raced) return result
   }
   for (let attempt = 1; ; attempt++) {
@@ -48,9 +65,9 @@ export async function writeTables(
       (table) => table !== 'nat' || (differing.includes(table) && !kernel.skipsNat(tool.family)),
     )
     const input = restoreInput(chains, now.saved, due)
-    if (input === '') return write
+    if (input === '') return { ok: true, ...write }
     const result = await kernel.restore(tool, input, due)
-    if (result.ok) return { ...write, written: [...written, ...tables] }
+    if (result.ok) return { ok: true, ...write, written: [...written, ...tables] }
     if (!result.raced || attempt === 2) return result
   }
 }

@@ -95,7 +95,7 @@ export function firstLine({ code, stderr }: ExecResult): string {
   return line?.trim().slice(0, 300) ?? `exit code ${code}`
 }
 
-/** Whether a command failed because it ran out of memory. */
+/** Whether a command failed because it ran out of memory, or was killed, which may have the same cause. */
 export const isTooBig = ({ code, stderr }: ExecResult): boolean =>
   code === 'signal' ||
   /memory allocation (?:problem|failure)|cannot allocate memory|out of memory|failed to map segment/i.test(
@@ -108,7 +108,7 @@ export function isUnsupported({ stderr }: ExecResult): boolean {
   return /cache initialization failed|not supported|could not process rule: no such file/i.test(stderr)
 }
 
-/** Why nft or ip failed, as one sentence with the remedy. */
+/** Why nft or ip failed: one sentence, with the remedy where one is known. */
 export function whyFailed(command: 'nft' | 'ip', result: ExecResult): string {
   const { code, stderr } = result
   const message = firstLine(result)

@@ -2,13 +2,14 @@ import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
 import { backoff } from '../../../common/backoff.ts'
+import { systemClock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { toolEnvironment } from './exec.ts'
 
 export type MonitorCommand = {
   readonly command: string
   readonly args: readonly string[]
-  /** Whether a line of output is about us; called once for each, in order. */
+  /** Whether a line of output is about our rules, link or routes; called once for each, in order. */
   readonly matches: (line: string) => boolean
   /** Creates the decoder for the output of one run, if that is not text. The decoder may throw, which ends the run. */
   readonly decoder?: () => (chunk: Buffer) => readonly string[]
@@ -31,7 +32,7 @@ const RESTART = { base: 100, cap: 5000 }
 const HEALTHY_MS = 10_000
 /** A monitor does not say when it starts to listen: that takes some ten milliseconds, on a crowded machine seconds. */
 const SUBSCRIBED_MS = 1000
-/** How many times its subscription is looked for at most: where `/proc` does not show it, none is ever found. */
+/** How many times its subscription is looked for at most: where `/proc` does not show it, it is never found. */
 const MAX_SUBSCRIPTION_LOOKS = 60
 /** No line that concerns us is longer; a longer one (the huge set of another table) is matched in parts. */
 const MAX_LINE = 64 * 1024
@@ -47,14 +48,14 @@ export function watch(
 
   const start = (first: boolean) => {
     if (stopped) return
-    const startedAt = performance.now()
+    const startedAt = systemClock.monotonic()
     const child = spawn(command, args, { env: toolEnvironment(), stdio: ['ignore', 'pipe', 'ignore'] })
     const decode = decoder()
     let hasOutput = false
     let over = false
     let looks = 0
     const look = () => {
-      // Asked before `unseen`: what happens from now on will be notified.
+      // Checked before `missed` is called: what happens from now on will be notified.
       const subscribed = isSubscribed(child.pid)
       events.missed()
       if (!subscribed && ++looks < MAX_SUBSCRIPTION_LOOKS) subscription = setTimeout(look, SUBSCRIBED_MS)
@@ -64,9 +65,9 @@ export function watch(
       if (over || stopped) return
       over = true
       clearTimeout(subscription)
-      if (hasOutput || performance.now() - startedAt > SUBSCRIBED_MS) events.missed()
+      if (hasOutput || systemClock.monotonic() - startedAt > SUBSCRIBED_MS) events.missed()
       events.ended(`${command} ${args.join(' ')} ended (${detail}); starting it again`)
-      failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1
+      failures = systemClock.monotonic() - startedAt > HEALTHY_MS ? 1 : failures + 1
       const timer = setTimeout(() => start(false), backoff(failures, RESTART))
       stop = () => clearTimeout(timer)
     }

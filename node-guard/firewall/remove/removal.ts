@@ -15,8 +15,8 @@ import type { Exec } from '../process/exec.ts'
 /**
  * Removes exactly what the guard made: the rules of every backend, and the link.
  *
- * @returns `failed`, what is still there and why, as one sentence; `skipped`, why backends were not looked at: they cannot
- *   be used on this node, and so have left nothing; `bootRules`, whether the node loads rules at boot
+ * @returns `failed`: what is still there and why, or undefined; `skipped`: why backends were not looked at, which cannot be
+ *   used on this node and so have left nothing; `bootRules`: whether the node loads rules at boot
  */
 export async function removeAll(exec: Exec) {
   const { failures, skipped } = await removeRules(findBackends(exec, 'auto').all)

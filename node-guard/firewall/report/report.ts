@@ -70,7 +70,7 @@ export function readinessOf(report: GuardReport, now: number): Readiness {
 }
 
 /**
- * The statement for the broker. Its time is that of the last check, also if that found the block missing. A node in mode
+ * The statement for the broker. Its time is that of the last check, even if that found the block missing. A node in mode
  * `audit` with its rules in place counts as guarded, so that operators can try pod2iam before they enforce.
  */
 export function firewallStateOf(report: GuardReport): FirewallState {

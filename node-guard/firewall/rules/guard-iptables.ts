@@ -20,6 +20,9 @@ export function iptablesRules(rules: GuardRuleset, family: Family): readonly Cha
   return everyChain(rules, family).filter((chain) => chain.rules.length > 0)
 }
 
+/** Matches packets whose source is not an address of the node. */
+const FOREIGN = '-m addrtype ! --src-type LOCAL'
+
 /** Rules for each of these addresses, as far as they are of this family. */
 const rulesFor =
   (family: Family) =>
@@ -52,18 +55,15 @@ export const GUARD_PLACES: { readonly hooks: readonly Place[]; readonly own: rea
   own: EVERY.map(({ table, name }) => ({ table, chain: name })),
 }
 
-function everyChain(
-  { metadata, broker, uplinks, inner = [], outer = [] }: GuardRuleset,
-  family: Family,
-): readonly Chain[] {
-  const own = ofFamily(family)
+function everyChain(rules: GuardRuleset, family: Family): readonly Chain[] {
+  return [...filterChains(rules, family), ...mangleChains(rules, family), ...natChains(rules, family)]
+}
+
+function filterChains({ metadata, broker }: GuardRuleset, family: Family): readonly Chain[] {
   const each = rulesFor(family)
   const prohibited = family === 6 ? 'icmp6-adm-prohibited' : 'icmp-admin-prohibited'
-  const foreign = '-m addrtype ! --src-type LOCAL'
   const refuse = `-g ${GUARD_CHAINS}REFUSE`
   const claimable = metadata.filter(isClaimable)
-  const pin = (address: string, to: string) => `${to} -j DNAT --to-destination ${address}`
-
   return [
     {
       table: 'filter',
@@ -84,16 +84,26 @@ function everyChain(
     hooked(
       'filter',
       'OUTPUT',
-      each(metadata, 'metadata_refused', (_, to) => `${to} ${foreign} ${refuse}`),
+      each(metadata, 'metadata_refused', (_, to) => `${to} ${FOREIGN} ${refuse}`),
     ),
     hooked(
       'filter',
       'INPUT',
       each(claimable, 'metadata_refused', (_, to) => `${to} ${refuse}`),
     ),
+  ]
+}
+
+function mangleChains(
+  { metadata, broker, uplinks, inner = [], outer = [] }: GuardRuleset,
+  family: Family,
+): readonly Chain[] {
+  const own = ofFamily(family)
+  const each = rulesFor(family)
+  return [
     hooked('mangle', 'POSTROUTING', [
-      ...each(metadata, 'metadata_dropped', (_, to) => `${to} ${foreign} -j DROP`),
-      ...each(broker, 'broker_forwarded', (_, to) => `${to} ${foreign} -j DROP`),
+      ...each(metadata, 'metadata_dropped', (_, to) => `${to} ${FOREIGN} -j DROP`),
+      ...each(broker, 'broker_forwarded', (_, to) => `${to} ${FOREIGN} -j DROP`),
     ]),
     hooked('mangle', 'PREROUTING', [
       ...each(broker, undefined, (_, to) =>
@@ -110,6 +120,14 @@ function everyChain(
         `${to} -m conntrack --ctstate DNAT -j DROP`,
       ]),
     ),
+  ]
+}
+
+function natChains({ metadata, broker }: GuardRuleset, family: Family): readonly Chain[] {
+  const each = rulesFor(family)
+  const claimable = metadata.filter(isClaimable)
+  const pin = (address: string, to: string) => `${to} -j DNAT --to-destination ${address}`
+  return [
     hooked('nat', 'PREROUTING', each([...broker, ...claimable], undefined, pin), 'PIN'),
     hooked('nat', 'OUTPUT', each(claimable, undefined, pin), 'PIN-OUTPUT'),
   ]

@@ -12,9 +12,9 @@ import type { TableName } from './nft.ts'
 export const HOST_NETWORK_TABLE: TableName = 'inet pod2iam_hostnet'
 
 /**
- * For `--host-network`: what processes of pods on the host network send to the metadata service. Such a process is told
- * from one of the host by its cgroup, which is below that of all pods. A table of its own, so that whatever is wrong with
- * cgroups on a node, the rules of `guardRuleset` stand.
+ * For `--host-network`: counts or refuses what pods on the host network send to the metadata service. Such a process is
+ * distinguished from one of the host by its cgroup, which is below that of all pods. A table of its own, so that whatever
+ * is wrong with cgroups on a node does not affect the rules of `guardRuleset`.
  *
  * - A socket keeps the cgroup in which it was made. What is matched is an ancestor at a fixed level, so that a pod's own
  *   subordinate cgroups are matched, too.

@@ -1,7 +1,7 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../../common/errors.ts'
-import { readBounded } from '../../../common/read-bounded.ts'
+import { readBoundedFile } from '../../../common/read-bounded.ts'
 import { type Failed, failed } from '../../../common/result.ts'
 import { isWrittenStatus, type WrittenStatus } from './shape.ts'
 import type { Status } from './status.ts'
@@ -29,7 +29,7 @@ export async function readStatus(directory: string): Promise<ReadStatus> {
   const not = (code: string, detail: string): ReadStatus => ({ ...failed(detail), code })
   let text: string
   try {
-    text = await readBounded(file, MAX_BYTES)
+    text = await readBoundedFile(file, MAX_BYTES)
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     return code === 'ENOENT' || code === 'ENOTDIR'

@@ -2,7 +2,7 @@
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../../common/errors.ts'
-import { readBounded } from '../../../common/read-bounded.ts'
+import { readBoundedFile } from '../../../common/read-bounded.ts'
 import { HOST_NETWORK, isCount, isObjectOf, isTime } from './shape.ts'
 import type { HostNetwork } from './status.ts'
 
@@ -34,7 +34,7 @@ export async function readHostNetwork(
   })
   let report: unknown
   try {
-    report = JSON.parse(await readBounded(join(directory, FILE), MAX_BYTES))
+    report = JSON.parse(await readBoundedFile(join(directory, FILE), MAX_BYTES))
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'ENOENT'
       ? not(

@@ -15,12 +15,12 @@ export type WrittenStatus = {
 
 type Check = (value: unknown) => boolean
 
-export const isText: Check = (value) => typeof value === 'string'
-export const isFlag: Check = (value) => typeof value === 'boolean'
+const isText: Check = (value) => typeof value === 'string'
+const isFlag: Check = (value) => typeof value === 'boolean'
 export const isCount: Check = (value) => typeof value === 'number' && Number.isFinite(value) && value >= 0
 export const isTime: Check = (value) => typeof value === 'string' && !Number.isNaN(Date.parse(value))
 const isTimeOrNull: Check = (value) => value === null || isTime(value)
-export const isListOf =
+const isListOf =
   (each: Check): Check =>
   (value) =>
     Array.isArray(value) && value.every(each)

@@ -9,7 +9,7 @@ const STS_MS = 80
 /** Memory is read this long after a load, because what is freed a moment later is not what a broker costs. */
 const SETTLE_MS = 1500
 
-export type Burst = {
+type Burst = {
   /** Milliseconds until the last pod had credentials. */
   readonly last: number
   /** Pods that were told to retry at least once. */
@@ -18,11 +18,7 @@ export type Burst = {
 }
 
 /** @param broker freshly started: no pod has called it */
-export async function burst(
-  { world }: Workshop,
-  broker: BrokerProcess,
-  pods: readonly TestPod[],
-): Promise<Burst> {
+async function burst({ world }: Workshop, broker: BrokerProcess, pods: readonly TestPod[]): Promise<Burst> {
   await world.aws.clearRecords()
   const fault = await world.aws.fault({ service: 'sts', kind: 'slow', ms: STS_MS, action: 'AssumeRole' })
   try {

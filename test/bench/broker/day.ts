@@ -1,6 +1,6 @@
 /** A day of a node in simulated time: the broker's session store and queue, called on the sidecars' schedule. */
 import { setImmediate } from 'node:timers/promises'
-import type { SessionRequest } from '../../../node-guard/broker/authorize/entitle.ts'
+import type { SessionRequest } from '../../../node-guard/broker/authorize/entitlement.ts'
 import { stsProblem } from '../../../node-guard/broker/aws/explain.ts'
 import type { Grant } from '../../../node-guard/broker/sessions/entries.ts'
 import { stsQueue } from '../../../node-guard/broker/sessions/queue.ts'
@@ -34,7 +34,7 @@ export async function dayFigures(pods: number): Promise<Figure[]> {
     assume,
     queue: stsQueue({ perSecond: 20, concurrency: 10 }, clock),
     clock,
-    holds: () => true,
+    isStillValid: () => true,
     explain: (failure, thrown, context) => stsProblem(failure, thrown, { ...context, callerArn: undefined }),
     on: { issued: () => {}, failed: () => {}, cache: () => {} },
   })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { NetworkName, TestNode } from '../../firewall/node.ts'
 
 /** The requested rate; the rate that was reached is in the {@link Probed}. */
-export const PER_SECOND = 1100
+const PER_SECOND = 1100
 
 export type Probed = {
   readonly seconds: number

@@ -18,7 +18,7 @@ const REQUESTS = 2000
 /** Meanwhile, work that the start has postponed ends. */
 const SETTLE_MS = 500
 
-export type CpuTimes = {
+type CpuTimes = {
   /** Microseconds each. */
   readonly first: number
   readonly hundredth: number
@@ -27,7 +27,7 @@ export type CpuTimes = {
 }
 
 /** The times of one process, which is ready but has served no request yet. */
-export async function cpuTimes(options: SidecarOptions): Promise<CpuTimes> {
+async function cpuTimes(options: SidecarOptions): Promise<CpuTimes> {
   const sidecar = await spawnSidecar(options)
   try {
     await until('the sidecar is ready', () =>

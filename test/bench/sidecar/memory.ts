@@ -11,7 +11,7 @@ const REQUESTS = 5000
 const SETTLE_MS = 1500
 
 /** Private dirty memory idle and after 5,000 requests on one connection, MiB. */
-export async function grownMemory(options: SidecarOptions): Promise<{ idle: number; grown: number }> {
+async function grownMemory(options: SidecarOptions): Promise<{ idle: number; grown: number }> {
   const sidecar = await spawnSidecar(options)
   try {
     await firstDocument(sidecar)

@@ -11,7 +11,7 @@ import { exchange, opened } from '../load.ts'
 /** The flags of node in the sidecar's container; they work only on the command line (sidecar/README.md). */
 export const NODE_FLAGS = ['--max-semi-space-size=1', '--v8-pool-size=0'] as const
 /** What its image sets for glibc: memory that is not needed after the start is returned to the kernel. */
-export const MALLOC = { MALLOC_TRIM_THRESHOLD_: '4096', MALLOC_TOP_PAD_: '0' } as const
+const MALLOC = { MALLOC_TRIM_THRESHOLD_: '4096', MALLOC_TOP_PAD_: '0' } as const
 
 export const ROLE_PATH = '/latest/meta-data/iam/security-credentials/reader'
 

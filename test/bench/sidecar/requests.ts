@@ -1,9 +1,9 @@
 /** What the injector adds to a pod whose only container requests this CPU, and the pod's request then. */
 import { ownResources } from '../../../injector/patch/addition.ts'
 import type { Container, Pod } from '../../../injector/pod/pod.ts'
-import { amountOf } from '../../../injector/pod/quantity.ts'
-import { MAX_RESOURCES, parseResources, SIDECAR_RESOURCES } from '../../../injector/pod/resources.ts'
-import { podTotal } from '../../../injector/pod/total.ts'
+import { podTotal } from '../../../injector/pod/resource-totals.ts'
+import { amountOf } from '../../../injector/resources/quantity.ts'
+import { MAX_RESOURCES, parseResources, SIDECAR_RESOURCES } from '../../../injector/resources/resources.ts'
 
 /** The value `sidecar.resources`, as an operator sets it. */
 const DEFAULT = '{}'

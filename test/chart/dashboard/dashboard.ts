@@ -1,6 +1,6 @@
 /**
- * The chart's Grafana dashboard: `node test/chart/dashboard/dashboard.ts` writes it anew. It goes through an operator's questions: is every node protected, do
- * pods get their credentials, does admission work, what runs.
+ * The chart's Grafana dashboard: `node test/chart/dashboard/dashboard.ts` writes it again. It answers the questions of an operator: is every node protected, do
+ * pods get their credentials, does admission work, what is running.
  */
 import { writeFileSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
@@ -9,7 +9,7 @@ import { DATASOURCE, lines, list, NONE_IS_GOOD, NONE_IS_USUAL, placed, type Row,
 
 export const DASHBOARD_FILE = `${CHART}/files/grafana/pod2iam.json`
 
-/** Of the nodes that the viewer has chosen. */
+/** Selects the nodes that the viewer has chosen. */
 const NODE = 'node=~"$node"'
 const enforcing = `pod2iam_firewall_info{mode="enforce", ${NODE}}`
 
@@ -250,7 +250,7 @@ const ROWS: readonly Row[] = [
 ]
 
 /** The dashboard, in the form that Grafana 10 and newer import. */
-export const DASHBOARD = {
+const DASHBOARD = {
   uid: 'pod2iam',
   title: 'pod2iam',
   description:
@@ -285,7 +285,7 @@ export const DASHBOARD = {
   panels: placed(ROWS),
 }
 
-/** The file's text. */
+/** The text of the file. */
 export const dashboardText = (): string => `${JSON.stringify(DASHBOARD, null, 1)}\n`
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href)

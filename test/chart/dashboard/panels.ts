@@ -1,12 +1,12 @@
-/** Panels of a Grafana dashboard, as its JSON has them: what is the same in all of them is said here. */
+/** Panels of a Grafana dashboard, in its JSON form, with the settings that all of them share. */
 
-export type Query = { readonly expr: string; readonly legend: string }
+type Query = { readonly expr: string; readonly legend: string }
 
 export type Panel = {
   readonly title: string
   readonly description: string
   readonly type: 'stat' | 'timeseries' | 'table'
-  /** Of 24 columns. */
+  /** In columns, of which there are 24. */
   readonly width: number
   readonly height: number
   readonly queries: readonly Query[]
@@ -25,14 +25,14 @@ const steps = (...further: readonly { color: string; value: number }[]) => ({
   thresholds: { mode: 'absolute', steps: [GREEN, ...further] },
 })
 const NO_THRESHOLDS = steps()
-/** Anything is wrong. */
+/** Any value above zero is a problem. */
 export const NONE_IS_GOOD = steps({ color: 'red', value: 1 })
-/** Anything is worth a look. */
+/** Any value above zero is worth a look. */
 export const NONE_IS_USUAL = steps({ color: 'orange', value: 1 })
 
 type More = { readonly unit?: string; readonly thresholds?: object; readonly noValue?: string }
 
-/** One number, its background by whether it is good. */
+/** One number, whose background shows whether it is good. */
 export function stat(title: string, description: string, expr: string, more: More = {}): Panel {
   const { unit = 'short', thresholds = NO_THRESHOLDS, noValue } = more
   return {
@@ -95,7 +95,7 @@ export function lines(
   }
 }
 
-/** What series are there now, a line each, with these labels as columns. */
+/** A table of the present series, one in each row, with these labels as columns. */
 export function list(
   title: string,
   description: string,

@@ -1,5 +1,5 @@
-// grafana-types reads a dashboard as JSON and says what Grafana would not know in it: unknown and missing fields, wrong types, in its panels' options and
-// queries, too. With the types that Grafana generates from its schema.
+// grafana-types reads a dashboard as JSON and reports what Grafana would not accept in it: unknown and missing fields and wrong types, in its panels'
+// options and queries, too. It uses the types that Grafana generates from its schema.
 package main
 
 import (
@@ -27,7 +27,7 @@ func main() {
 	if err == nil {
 		err = read.Validate()
 	}
-	// What is right may come back as an empty list of errors.
+	// For a valid dashboard this may be an empty list of errors.
 	if err != nil && err.Error() != "" {
 		fmt.Println(err)
 		os.Exit(1)

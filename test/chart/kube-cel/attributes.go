@@ -26,7 +26,7 @@ func init() {
 	utilruntime.Must(batchv1.AddToScheme(types))
 }
 
-// attributesOf gives a request the form in which the admission chain hands it to policies and webhooks: with objects of
+// attributesOf gives a request the form in which the admission chain passes it to policies and webhooks: with objects of
 // the kind's own type, in which absent fields are what Go makes of them.
 func attributesOf(request admissionv1.AdmissionRequest, asUnstructured bool) (*admission.VersionedAttributes, error) {
 	kind := schema.GroupVersionKind(request.Kind)

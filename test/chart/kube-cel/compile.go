@@ -128,7 +128,7 @@ func conditionsOf(conditions []v1.MatchCondition) []cel.ExpressionAccessor {
 	return accessors
 }
 
-// check compiles as the server does when the object is applied: with what its compatibility version knows.
+// check compiles as the server does when the object is applied: with the functions of its compatibility version.
 func (j *judge) check(compiler cel.Compiler, accessors []cel.ExpressionAccessor, options cel.OptionalVariableDeclarations) {
 	for _, accessor := range accessors {
 		if accessor != nil {

@@ -19,7 +19,7 @@ import (
 )
 
 type verdict struct {
-	// Outcome is match, no-match or error: of the match conditions.
+	// Outcome of the match conditions: match, no-match or error.
 	Outcome    string      `json:"outcome"`
 	Violations []violation `json:"violations"`
 	// MatchCost and Cost are what evaluation took of the server's budgets of 2,500,000 and 10,000,000.
@@ -32,7 +32,7 @@ type violation struct {
 	Message string              `json:"message"`
 }
 
-// metered notes what an evaluator took of its budget.
+// metered records what an evaluator took of its budget.
 type metered struct {
 	cel.ConditionEvaluator
 	spent *int64
@@ -92,7 +92,7 @@ func (j *judge) judge(attributes *admission.VersionedAttributes, namespace *core
 			if i < len(messages) {
 				message = written(messages[i])
 			}
-			result.Violations = append(result.Violations, violation{reason, told(message, j.validations[i])})
+			result.Violations = append(result.Violations, violation{reason, messageOf(message, j.validations[i])})
 		}
 	}
 	annotations, _, err := j.audits.ForInput(ctx, attributes, request, cel.OptionalVariableBindings{}, shown, celconfig.RuntimeCELCostBudget)
@@ -107,7 +107,7 @@ func (j *judge) judge(attributes *admission.VersionedAttributes, namespace *core
 	return result
 }
 
-// written is what a messageExpression evaluated to; empty where the server would not use it.
+// written is the result of a messageExpression; empty where the server would not use it.
 func written(result cel.EvaluationResult) string {
 	if result.Error != nil || result.EvalResult == nil {
 		return ""
@@ -120,8 +120,8 @@ func written(result cel.EvaluationResult) string {
 	return message
 }
 
-// told falls back to the static message, and then to the expression.
-func told(message string, validation v1.Validation) string {
+// messageOf falls back to the static message, and then to the expression.
+func messageOf(message string, validation v1.Validation) string {
 	if message == "" {
 		message = strings.TrimSpace(validation.Message)
 	}

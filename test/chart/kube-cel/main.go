@@ -1,5 +1,5 @@
 // kube-cel compiles the CEL of policies and webhook configurations as the API server of a version does when they are
-// applied, and evaluates it for requests as it does when they are in force. With the packages of k8s.io/apiserver.
+// applied, and evaluates it for requests as it does when they are in force. It uses the packages of k8s.io/apiserver.
 //
 // It reads one input as JSON from stdin and writes one output as JSON to stdout.
 package main
@@ -18,12 +18,12 @@ import (
 )
 
 type input struct {
-	// Compatibility is the version ("1.29") whose expressions are accepted. A server accepts what the minor version before
-	// its own understands; so does, without a version given here, the one of this program's packages.
+	// Compatibility is the version ("1.29") whose expressions are accepted. A server accepts those of the minor version before
+	// its own; the default is what a server with this program's packages accepts.
 	Compatibility string `json:"compatibility"`
-	// Unstructured has objects evaluated as their JSON, as older API servers do; else by reflection on their Go types.
+	// Unstructured evaluates objects as their JSON, as older API servers do, instead of by reflection on their Go types.
 	Unstructured bool `json:"unstructured"`
-	// Objects of any kind; those without CEL are passed over.
+	// Objects of any kind; those without CEL are ignored.
 	Objects  []json.RawMessage `json:"objects"`
 	Requests []request         `json:"requests"`
 }

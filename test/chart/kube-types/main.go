@@ -1,5 +1,5 @@
-// kube-types reads Kubernetes objects as YAML and says what the API server would not know in them: unknown and repeated
-// fields, wrong types, unknown kinds. With the types of k8s.io/api and of the Prometheus operator.
+// kube-types reads Kubernetes objects as YAML and reports what the API server would not accept in them: unknown and repeated
+// fields, wrong types, unknown kinds. It uses the types of k8s.io/api and of the Prometheus operator.
 package main
 
 import (

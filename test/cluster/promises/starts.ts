@@ -26,7 +26,7 @@ const KINDS: readonly Kind[] = [
 const KUBE2IAM: Kind = { name: 'kube2iam', place: 'plain', kube2iam: true }
 
 /** Milliseconds from just before a pod's creation. */
-export type Start = {
+type Start = {
   readonly first: number
   readonly credentials: number | undefined
   readonly waited: number
@@ -89,7 +89,7 @@ function startOf(pod: LivePod, createdAt: number): Start {
 }
 
 /** Median, 95th percentile and maximum of each, in milliseconds. */
-export function describeStarts(all: readonly Start[]): string {
+function describeStarts(all: readonly Start[]): string {
   const of = (values: readonly number[]) => {
     const sorted = [...values].sort((a, b) => a - b)
     const at = (share: number) =>

@@ -1,4 +1,4 @@
-/** Credential plugins (`exec`), as `aws eks get-token` is one. */
+/** Credential plugins (`exec`), such as `aws eks get-token`. */
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { type TestContext, test } from 'node:test'
@@ -19,7 +19,7 @@ async function plugged(t: TestContext, path: string, pluginTimeoutMs = 60_000) {
   return { kube, clock }
 }
 
-test('its token reaches the API server; it runs once for many requests, and again when it has expired', async (t) => {
+test('a credential plugin runs once for many requests, and again when its token has expired', async (t) => {
   const { directory, write, plugin, runs } = await files(t)
   const api = await ApiServer.start({ directory, controllers: false })
   t.after(() => api.stop())
@@ -44,7 +44,7 @@ test('its token reaches the API server; it runs once for many requests, and agai
   assert.equal(await runs('get-token'), 4)
 })
 
-test('a token that the API server refuses has it run again, and not for every request', async (t) => {
+test('a credential plugin runs again when the API server refuses its token, but not for every request', async (t) => {
   const { directory, write, plugin, runs } = await files(t)
   const api = await ApiServer.start({ directory, controllers: false })
   t.after(() => api.stop())
@@ -63,7 +63,7 @@ test('a token that the API server refuses has it run again, and not for every re
   assert.equal(await runs('get-token'), 2)
 })
 
-test('its client certificate is used, its environment and arguments are given, and its input is empty', async (t) => {
+test('a credential plugin gets its arguments, its environment and an empty input, and its client certificate is used', async (t) => {
   const { write, plugin, directory } = await files(t)
   const { authority, cluster, seen } = await witness(t, { requestCert: true, rejectUnauthorized: true })
   const { certPem, keyPem } = await authority.identify('plugged')
@@ -81,7 +81,7 @@ test('its client certificate is used, its environment and arguments are given, a
   assert.deepEqual(JSON.parse(info), { kind: 'ExecCredential', apiVersion, spec: { interactive: false } })
 })
 
-test('one that fails, hangs or prints rubbish is reported in a sentence without its output, and works once it is repaired', async (t) => {
+test('a credential plugin that fails or prints rubbish is reported without its output, and works once it is repaired', async (t) => {
   const { write, plugin } = await files(t)
   const { cluster, seen } = await witness(t)
   const secret = `k8s-aws-v1.${'x'.repeat(60)}`
@@ -116,7 +116,7 @@ test('one that fails, hangs or prints rubbish is reported in a sentence without 
     await plugin('get-token', script)
     await assert.rejects(access.read(), reason)
     await plugin('get-token', good)
-    // So soon it is not run again: the failure is reported once more.
+    // The plugin is not run again so soon: the failure is reported once more.
     await assert.rejects(access.read(), reason)
     await clock.advance(1000)
     assert.equal((await access.read()).token, 'works')
@@ -124,7 +124,7 @@ test('one that fails, hangs or prints rubbish is reported in a sentence without 
   assert.equal(seen.length, 0)
 })
 
-test('one that hangs is killed with all that it has started', async (t) => {
+test('a credential plugin that hangs is killed with all processes it has started', async (t) => {
   const { write, plugin, directory } = await files(t)
   const { cluster } = await witness(t)
   const command = await plugin('get-token', 'sleep 100000 & echo $! >sleeper; wait')
@@ -134,7 +134,7 @@ test('one that hangs is killed with all that it has started', async (t) => {
   await until(async () => !(await isRunning(sleeper)))
 })
 
-test('one that is not installed is reported, and a request does not wait for a slow one', async (t) => {
+test('a missing credential plugin is reported, and a request does not wait for a slow one', async (t) => {
   const { write, plugin } = await files(t)
   const { cluster, seen } = await witness(t)
   const absent = await write('absent', kubeconfigText(cluster, { exec: { command: 'no-such-plugin' } }))
@@ -156,7 +156,7 @@ test('one that is not installed is reported, and a request does not wait for a s
   assert.equal(seen[0]?.headers.authorization, 'Bearer new')
 })
 
-/** Whether the process lives; one that waits for its parent to notice its end does not. */
+/** Whether the process runs; a zombie does not. */
 async function isRunning(pid: number): Promise<boolean> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '')
   return stat !== '' && !/\) Z /.test(stat)

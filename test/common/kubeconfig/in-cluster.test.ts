@@ -1,4 +1,4 @@
-/** The injector's access in a pod: what the kubelet swaps under it, at the paths of a pod. */
+/** The injector's access to the API server in a pod, whose token and CA the kubelet replaces. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdir } from 'node:fs/promises'
@@ -28,7 +28,7 @@ async function end(server: Server): Promise<void> {
   await once(server.close(), 'close')
 }
 
-test('a token that was swapped is read again at once, and a CA within half a minute', async (t) => {
+test('a token that was replaced is read again once it is refused, and a new CA within half a minute', async (t) => {
   const { directory, write, path } = await files(t)
   await mkdir(path(VOLUME), { recursive: true })
   const put = (name: string, text: string) => write(`${VOLUME}/${name}`, text)
@@ -58,7 +58,7 @@ test('a token that was swapped is read again at once, and a CA within half a min
   await kube.get('/')
 })
 
-test('the API server is found by the environment, also over IPv6, and outside a pod is told what to do', async () => {
+test('the API server is found through the environment, also over IPv6, and the error outside a pod says what to do', async () => {
   process.env.KUBERNETES_SERVICE_HOST = 'fd00::1'
   process.env.KUBERNETES_SERVICE_PORT = '6443'
   assert.equal((await podAccess()).server.href, 'https://[fd00::1]:6443/')

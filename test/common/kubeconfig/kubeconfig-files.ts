@@ -1,4 +1,4 @@
-/** Kubeconfigs in YAML, credential plugins, and API servers that tell what reached them. */
+/** Kubeconfigs in YAML, credential plugins, and API servers that record the requests. */
 import { once } from 'node:events'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import type { IncomingHttpHeaders } from 'node:http'
@@ -13,7 +13,7 @@ import { type Authority, createAuthority } from '../../sandbox/kube/client/certi
 
 export const base64 = (text: string) => Buffer.from(text).toString('base64')
 
-/** A directory that goes with the test, and a writer of its files. */
+/** A directory that is removed after the test, and functions that write its files. */
 export async function files(t: TestContext) {
   const directory = await mkdtemp(join(tmpdir(), 'pod2iam-kubeconfig-'))
   t.after(() => rm(directory, { recursive: true, force: true }))
@@ -24,7 +24,7 @@ export async function files(t: TestContext) {
       await writeFile(join(directory, name), text)
       return join(directory, name)
     },
-    /** A script of sh, which notes each of its runs in `NAME.runs`. */
+    /** A shell script that adds a line to `NAME.runs` each time it runs. */
     plugin: async (name: string, body: string) => {
       const path = join(directory, name)
       await writeFile(path, `#!/bin/sh\necho run >>'${path}.runs'\ncd '${directory}'\n${body}\n`)
@@ -48,13 +48,13 @@ export function kubeconfigText(cluster: object, user: object): string {
   })
 }
 
-/** What a plugin prints. */
+/** The output of a credential plugin. */
 export const execCredential = (status: object) =>
   JSON.stringify({ apiVersion: 'client.authentication.k8s.io/v1', kind: 'ExecCredential', status })
 
-export type Seen = { readonly headers: IncomingHttpHeaders; readonly client: string | undefined }
+type Seen = { readonly headers: IncomingHttpHeaders; readonly client: string | undefined }
 
-/** An API server of TLS that answers `{}` and keeps what it was asked with: headers, and whose client certificate. */
+/** An API server over TLS that answers `{}` and records of each request the headers and the client certificate's name. */
 export async function witness(t: TestContext, options: ServerOptions = {}) {
   const authority = await createAuthority('witness')
   const { certPem, keyPem } = await authority.issue(['localhost'], ['127.0.0.1'])

@@ -1,4 +1,4 @@
-/** What a kubeconfig may contain, each over TLS to a server that checks it. */
+/** What a kubeconfig may contain, mostly over TLS to a server that checks it. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
@@ -25,7 +25,7 @@ async function clientOf(t: TestContext, path: string) {
   return { kube, clock }
 }
 
-test('YAML with comments, anchors and a token', async (t) => {
+test('a kubeconfig may be YAML with comments, anchors and a token', async (t) => {
   const { directory, write } = await files(t)
   const { api, cluster } = await sandbox(t, directory)
   const text = `# of the operator\nx-note: &note {a: 1}\nx-same: *note\n${kubeconfigText(cluster, { token: api.adminToken })}`
@@ -34,7 +34,7 @@ test('YAML with comments, anchors and a token', async (t) => {
   assert.equal(answer.kind, 'Namespace')
 })
 
-test('a token in a file beside the kubeconfig, which is read again once the API server refuses it', async (t) => {
+test('a token file is read again once the API server refuses its token', async (t) => {
   const { directory, write } = await files(t)
   const { api, cluster } = await sandbox(t, directory)
   const account = {
@@ -45,7 +45,7 @@ test('a token in a file beside the kubeconfig, which is read again once the API 
   await api.admin.create(account)
   const token = async () => (await api.admin.createToken('default', 'reader')).token
   await write('token', `${await token()}\n`)
-  // A token that stands beside the file does not count.
+  // The token in the kubeconfig itself does not count beside a token file.
   const user = { tokenFile: 'token', token: 'stale' }
   const { kube } = await clientOf(t, await write('config', kubeconfigText(cluster, user)))
   await kube.get('/version')
@@ -56,14 +56,14 @@ test('a token in a file beside the kubeconfig, which is read again once the API 
   await kube.get('/version')
 })
 
-test('a client certificate, from data and from files that are exchanged', async (t) => {
+test('a client certificate is read from data, and from files that may be replaced', async (t) => {
   const { write } = await files(t)
   const { authority, cluster, seen } = await witness(t, { requestCert: true, rejectUnauthorized: true })
   const first = await authority.identify('first')
   const data = {
     'client-certificate-data': base64(first.certPem),
     'client-key-data': base64(first.keyPem),
-    // Data count before files, as for kubectl.
+    // Data take precedence over files, as in kubectl.
     'client-certificate': '/nonexistent',
   }
   await (await clientOf(t, await write('data', kubeconfigText(cluster, data)))).kube.get('/')
@@ -84,7 +84,7 @@ test('a client certificate, from data and from files that are exchanged', async 
   )
 })
 
-test('a user name with a password, and who is impersonated', async (t) => {
+test('a user name with a password is sent, and the impersonated user', async (t) => {
   const { write } = await files(t)
   const { cluster, seen } = await witness(t)
   const user = { username: 'operator', password: 'secret', as: 'system:serviceaccount:a:b' }
@@ -94,7 +94,7 @@ test('a user name with a password, and who is impersonated', async (t) => {
   assert.equal(impersonated, 'system:serviceaccount:a:b')
 })
 
-test('another name of the server, and a server whose certificate is not to be checked', async (t) => {
+test('the name in the server’s certificate may be set, or its check be turned off', async (t) => {
   const { write } = await files(t)
   const { cluster, seen } = await witness(t)
   const other = { ...cluster, 'tls-server-name': 'kubernetes' }
@@ -109,7 +109,7 @@ test('another name of the server, and a server whose certificate is not to be ch
   assert.equal(seen.length, 1)
 })
 
-test('a proxy, over one connection for several requests, with the CA of the cluster checked behind it', async (t) => {
+test('an HTTP proxy is used, with one connection for several requests, and the cluster’s CA is checked through it', async (t) => {
   const { write } = await files(t)
   const { cluster, port, connections } = await witness(t)
   const tunnels: string[] = []
@@ -137,7 +137,7 @@ test('a proxy, over one connection for several requests, with the CA of the clus
   await assert.rejects(stranger.kube.get('/'), /certificate/)
 })
 
-test('a SOCKS proxy', async (t) => {
+test('a SOCKS proxy is used', async (t) => {
   const { write } = await files(t)
   const { cluster, port, seen } = await witness(t)
   let tunnels = 0
@@ -170,7 +170,7 @@ test('a SOCKS proxy', async (t) => {
   assert.deepEqual([tunnels, seen.length], [1, 2])
 })
 
-test('a server without TLS, where the kubeconfig says that it need not be checked', async (t) => {
+test('a server without TLS is used if the kubeconfig says that its certificate need not be checked', async (t) => {
   const { write } = await files(t)
   const server = createServer((request, response) =>
     response.end(`{"as":"${request.headers.authorization}"}`),
@@ -186,7 +186,7 @@ test('a server without TLS, where the kubeconfig says that it need not be checke
   assert.deepEqual(await kube.get('/'), { as: 'Bearer t' })
 })
 
-test('what cannot be used is refused in one sentence, which quotes nothing of a secret', async (t) => {
+test('a kubeconfig that cannot be used is refused in one sentence, which quotes no secret', async (t) => {
   const { write, path } = await files(t)
   const cluster = { server: 'https://127.0.0.1:1' }
   const good = kubeconfigText(cluster, { token: 't' })
@@ -224,7 +224,7 @@ test('what cannot be used is refused in one sentence, which quotes nothing of a 
   await assert.rejects(kubeconfigAccess(path('gone')), /cannot be read \(ENOENT.*--kubeconfig/)
 })
 
-test('entries of other contexts that are incomplete do not matter', async (t) => {
+test('incomplete entries of other contexts do not matter', async (t) => {
   const { directory, write } = await files(t)
   const { api, cluster } = await sandbox(t, directory)
   const text = kubeconfigText(cluster, { token: api.adminToken }).replace(

@@ -1,4 +1,4 @@
-/** OIDC tokens that expire and are refreshed at their issuer, over TLS. */
+/** OIDC tokens that expire and are refreshed by their issuer, over TLS. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { createServer } from 'node:https'
@@ -49,14 +49,14 @@ async function issuer(t: TestContext) {
   return { url, caPem: authority.caPem, idToken, grants }
 }
 
-/** As by NODE_EXTRA_CA_CERTS, which counts only at a start. */
+/** Trusts a CA as NODE_EXTRA_CA_CERTS does, which is read only when the process starts. */
 function trusted(t: TestContext, caPem: string): void {
   const before = getCACertificates('default')
   setDefaultCACertificates([...before, caPem])
   t.after(() => setDefaultCACertificates(before))
 }
 
-test('a token that has expired is refreshed once, and its issuer is not asked for every request', async (t) => {
+test('an expired OIDC token is refreshed once, and not for every request', async (t) => {
   const { write } = await files(t)
   const { cluster, seen } = await witness(t)
   const { url, caPem, idToken, grants } = await issuer(t)
@@ -81,7 +81,7 @@ test('a token that has expired is refreshed once, and its issuer is not asked fo
   assert.ok(JSON.parse(Buffer.from(claims, 'base64url').toString()).exp > Date.now() / 1000)
 })
 
-test('a token that has expired and cannot be refreshed is refused in a sentence', async (t) => {
+test('an expired OIDC token that cannot be refreshed is refused in one sentence', async (t) => {
   const { write } = await files(t)
   const { cluster } = await witness(t)
   const { url, caPem, idToken } = await issuer(t)

@@ -1,6 +1,6 @@
 /**
- * Programs of one SDK each, with its default chain. All speak one protocol: a line of JSON at the start and one more for
- * each line of stdin, for which they fetch credentials again and ask STS; they end with stdin.
+ * Programs with one SDK each and its default chain. All of them have the same protocol: a line of JSON at the start and another
+ * one for each line of stdin, for which they get credentials again and ask STS; they end when stdin ends.
  */
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
@@ -9,19 +9,19 @@ import { needsPeer, peer } from '../../peers/peers.ts'
 import type { Cluster } from '../../sandbox/cluster.ts'
 
 export type Answer = {
-  /** Who STS says has signed. */
+  /** The identity for which STS accepted the signature. */
   readonly arn?: string
   /** Absent with the AWS CLI. */
   readonly accessKeyId?: string
-  /** RFC 3339, where the SDK tells. */
+  /** RFC 3339, where the SDK provides it. */
   readonly expiration?: string
   readonly error?: string
 }
 
 export type Client = {
-  /** The next line it prints. */
+  /** Resolves with the next line that it prints. */
   readonly answer: () => Promise<Answer>
-  /** Has it fetch again; the line it then prints. */
+  /** Lets it get credentials again, and resolves with the line that it prints then. */
   readonly ask: () => Promise<Answer>
 }
 
@@ -29,7 +29,7 @@ type Program = { readonly argv: readonly string[]; readonly needs: { readonly sk
 
 const JAVASCRIPT = fileURLToPath(new URL('./javascript/whoami.ts', import.meta.url))
 
-/** By the client's name. */
+/** The programs by the name of the client. */
 export const PROGRAMS: Readonly<Record<string, Program>> = {
   'the AWS CLI': pinned('whoami-cli'),
   boto3: pinned('whoami-boto3'),
@@ -38,10 +38,10 @@ export const PROGRAMS: Readonly<Record<string, Program>> = {
   'the AWS SDK for Java v2': pinned('whoami-java'),
 }
 
-/** Longer than any of the SDKs tries. */
+/** This is longer than any SDK tries. */
 const ANSWER_MS = 60_000
 
-/** Starts a client in a pod's app container; it ends at the latest with the sandbox. */
+/** Starts a client in the app container of a pod; it ends with the sandbox at the latest. */
 export function startClient(cluster: Cluster, pod: string, { argv }: Program): Client {
   const [command = '', ...args] = cluster.pods.execArgv(pod, argv)
   const child = spawn(command, args, { stdio: 'pipe' })
@@ -50,7 +50,7 @@ export function startClient(cluster: Cluster, pod: string, { argv }: Program): C
   child.stderr.on('data', (chunk) => {
     stderr = `${stderr}${chunk}`.slice(-4000)
   })
-  child.stdin.on('error', () => {}) // EPIPE: that it has ended is said by the line that does not come
+  child.stdin.on('error', () => {}) // EPIPE: the missing line shows that it has ended
   const answer = async () => {
     const line = await within(ANSWER_MS, lines.next())
     if (line === undefined || line.done) throw new Error(`${argv.join(' ')} printed nothing: ${stderr}`)

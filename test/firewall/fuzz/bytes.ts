@@ -1,4 +1,4 @@
-/** IP packets as bytes, whole or wrong, just as asked. Pure. RFC 791, 793, 8200; RFC 8754 for segment routing. */
+/** IP packets as bytes, valid or invalid as requested. Pure. RFC 791, 793, 8200; RFC 8754 for segment routing. */
 import { isIP } from 'node:net'
 
 export const PROTOCOL = {
@@ -23,7 +23,7 @@ export function addressBytes(address: string): Buffer {
 }
 
 /** The Internet checksum (RFC 1071). */
-export function checksum(bytes: Buffer): number {
+function checksum(bytes: Buffer): number {
   let sum = 0
   for (let i = 0; i < bytes.length; i += 2) sum += ((bytes[i] ?? 0) << 8) | (bytes[i + 1] ?? 0)
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16)
@@ -44,7 +44,7 @@ export type Ipv4 = {
   readonly payload: Buffer
 }
 
-/** An IPv4 packet with a right header checksum. */
+/** An IPv4 packet with a correct header checksum. */
 export function ipv4(packet: Ipv4): Buffer {
   const { options, payload, fragmentOffset = 0, moreFragments = false } = packet
   const header = Buffer.alloc(20 + options.length)
@@ -70,7 +70,7 @@ export type Ipv6 = {
   /** The flow label, 20 bits. */
   readonly id: number
   readonly ttl: number
-  /** In order; each body is whole, but for its first byte, the next header. */
+  /** In order; each body is complete except for its first byte, the next header. */
   readonly extensions: readonly ExtensionHeader[]
   readonly payload: Buffer
 }
@@ -167,6 +167,6 @@ function pseudoHeader(source: string, destination: string, protocol: number, who
   const tail = Buffer.alloc(8)
   tail.writeUInt32BE(whole.length, 0)
   tail[7] = protocol
-  // IPv4's has the same words in another order, which a sum does not notice.
+  // That of IPv4 has the same words in another order, which does not change the sum.
   return Buffer.concat([addressBytes(source), addressBytes(destination), tail])
 }

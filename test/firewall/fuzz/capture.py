@@ -1,6 +1,6 @@
 """Prints every IP packet that comes in by eth0 of this network namespace, one a line: id, source, destination, protocol.
 
-The id is IPv4's identification or IPv6's flow label, by which the sender knows its packets again. An AF_PACKET socket
+The id is IPv4's identification or IPv6's flow label, by which the sender recognises its packets. An AF_PACKET socket
 sees a packet before the host's own stack can refuse it. At the end of its input it prints how many it had to leave out.
 """
 import select

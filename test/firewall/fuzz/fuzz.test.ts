@@ -1,6 +1,6 @@
 /**
- * Whatever a pod puts on its wire, nothing of it comes to the metadata service: seen by a capture at AWS, not by our
- * own counters. Without rules most of it does come, so that the test can fail.
+ * Whatever packets a pod sends, none reaches the metadata service, as seen by a capture at AWS and not by our own
+ * counters. Without rules most of them do, so that the test can fail.
  */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
@@ -15,13 +15,13 @@ import { type NodeKind, nodeExec, openNode, type TestNode } from '../node.ts'
 import { drawShapes, type Shape, traits } from './shapes.ts'
 import { type Arrival, openWire, type Wire, whyNoWire } from './wire.ts'
 
-/** Another one: `POD2IAM_FUZZ_SEED=7 node --test test/firewall/fuzz/fuzz.test.ts`. */
+/** To use another seed: `POD2IAM_FUZZ_SEED=7 node --test test/firewall/fuzz/fuzz.test.ts`. */
 const SEED = Number(process.env.POD2IAM_FUZZ_SEED ?? 254)
 const COUNT = 1000
 
 /**
- * A node that lets pass all that a Linux can be told to let pass: source routes of both families, its own addresses
- * and loopback as sources. What the kernel refuses by default must not hide what we do not refuse.
+ * Makes a node accept everything that Linux can be configured to accept: source routes of both families, its own
+ * addresses and loopback as sources. Refusals by default of the kernel must not hide packets that our rules let pass.
  */
 const PERMISSIVE = `for c in /proc/sys/net/ipv4/conf/*; do
   echo 1 >$c/accept_source_route; echo 1 >$c/accept_local; echo 1 >$c/route_localnet; echo 0 >$c/rp_filter
@@ -30,10 +30,10 @@ for c in /proc/sys/net/ipv6/conf/*; do
   echo 1 >$c/accept_source_route; test ! -e $c/seg6_enabled || echo 1 >$c/seg6_enabled
 done`
 
-/** As distributions and the CIS benchmarks have it. */
+/** The setting of distributions and the CIS benchmarks. */
 const NO_SOURCE_ROUTES = 'for c in /proc/sys/net/ipv4/conf/*; do echo 0 >$c/accept_source_route; done'
 
-/** Without rules no packet with one of these comes to AWS, even here: ended by its TTL, for another, or never forwarded. */
+/** Even without rules no packet with one of these reaches AWS: its TTL ends, it is for another host, or it is never forwarded. */
 const NEVER_ARRIVES = [
   ...['to broadcast', 'to neighbour', 'ttl 1'].flatMap((word) => [`IPv4: ${word}`, `IPv6: ${word}`]),
   // Strict routes must name a neighbour of the node.
@@ -44,9 +44,9 @@ const NEVER_ARRIVES = [
 ]
 
 /**
- * Known to pass by iptables: a loose source route, on a node that was told to accept them (none is by default), from a
- * source that is the node's own: by the time the packet has the metadata address it looks like the host's. One way only:
- * the answer goes to the node. With `NO_SOURCE_ROUTES` it is stopped by the kernel.
+ * Known to pass with iptables: a loose source route, on a node that accepts them (none does by default), with the node's
+ * own source address: when the packet gets the metadata address, it looks like one of the host. Only this direction
+ * passes: the answer goes to the node. With `NO_SOURCE_ROUTES` the kernel stops it.
  */
 const isKnownHole = ({ extras, source }: Shape) =>
   extras.includes('LSRR') && (source === 'node' || source === 'loopback')
@@ -75,7 +75,7 @@ function options(): { skip?: string } {
 }
 
 for (const kind of ['routed', 'bridge0', 'bridge1'] as const satisfies NodeKind[])
-  describe(`packet shapes, ${kind}, seed ${SEED}`, options(), () => {
+  describe(`packet shapes in the topology ${kind} with seed ${SEED}`, options(), () => {
     let node: TestNode
     let wire: Wire
     const shapes = drawShapes(SEED, COUNT)
@@ -87,7 +87,7 @@ for (const kind of ['routed', 'bridge0', 'bridge1'] as const satisfies NodeKind[
       wire = await openWire(node, kind === 'routed' ? 'routed' : 'bridge')
     })
     after(async () => {
-      // It throws where the capture missed packets.
+      // It throws if the capture missed packets.
       try {
         await wire?.close()
       } finally {
@@ -95,7 +95,7 @@ for (const kind of ['routed', 'bridge0', 'bridge1'] as const satisfies NodeKind[
       }
     })
 
-    test('without rules every kind that Linux forwards arrives', async () => {
+    test('of every kind that Linux forwards arrive without rules', async () => {
       const arrived = new Set((await wire.send(shapes)).map(({ id }) => id))
       const drawn = new Set(shapes.flatMap(traits))
       const seen = new Set(shapes.filter(({ id }) => arrived.has(id)).flatMap(traits))
@@ -104,7 +104,7 @@ for (const kind of ['routed', 'bridge0', 'bridge1'] as const satisfies NodeKind[
     })
 
     for (const [backend, { load, remove }] of Object.entries(BACKENDS))
-      test(`with the rules of ${backend} nothing arrives, nor on connections begun before`, async (t) => {
+      test(`do not arrive with the rules of ${backend}${backend === 'nft' ? '' : ' except the known ones'}, nor packets of earlier connections`, async (t) => {
         if (findTool(backend) === undefined) return t.skip(`${backend} not found`)
         const pod = await node.agent('pod1')
         const connections = [
@@ -130,7 +130,7 @@ for (const kind of ['routed', 'bridge0', 'bridge1'] as const satisfies NodeKind[
         }
       })
 
-    /** What arrived and is not known to: the shape, or a packet that is none of ours any more. */
+    /** The arrivals that are not known to pass: the shape, or a packet that is none of the shapes. */
     function unknown(arrivals: readonly Arrival[]): unknown[] {
       const byId = new Map(shapes.map((shape) => [shape.id, shape]))
       return arrivals.flatMap((arrival) => {

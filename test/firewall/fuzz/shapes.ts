@@ -1,4 +1,4 @@
-/** What a pod may put on its wire to reach the metadata service: kinds of packets, drawn at random from a seed. */
+/** Packets that a pod may send to reach the metadata service, drawn at random from a seed. */
 import fc from 'fast-check'
 import { METADATA_ADDRESSES } from '../../../common/addresses.ts'
 import {
@@ -13,17 +13,17 @@ import {
 
 const [METADATA4, METADATA6] = METADATA_ADDRESSES
 
-/** One thing to try. The words are what failures and counts are told in. */
+/** One packet to try. Failures and counts use its words. */
 export type Shape = {
   readonly family: 4 | 6
-  /** Known again at the far side by it: IPv4's identification, IPv6's flow label. */
+  /** Identifies the packet at the receiver: IPv4's identification, or IPv6's flow label. */
   readonly id: number
   readonly protocol: keyof typeof PROTOCOLS
   readonly source: SourceName
   /** IPv4 options, or IPv6 extension headers. */
   readonly extras: readonly ExtraName[]
   readonly cut: Cut
-  /** Whom the frame is for: the node, everybody, or the other pod. */
+  /** The destination of the frame: the node, broadcast, or the other pod. */
   readonly frame: 'gateway' | 'broadcast' | 'neighbour'
   readonly ttl: number
   readonly port: number
@@ -43,7 +43,7 @@ const SOURCES = {
   elsewhere: ['192.0.2.9', 'fd00:dead::9'],
   'link-local': ['169.254.7.7', 'fe80::7'],
 } as const
-export type SourceName = keyof typeof SOURCES
+type SourceName = keyof typeof SOURCES
 
 type Extra4 =
   | 'record route'
@@ -61,17 +61,17 @@ type Extra6 =
   | 'segment routing'
   | 'unknown routing'
   | 'atomic fragment'
-export type ExtraName = Extra4 | Extra6
+type ExtraName = Extra4 | Extra6
 
 /** How a packet is cut into fragments. */
-export type Cut = (typeof CUTS)[number]
+type Cut = (typeof CUTS)[number]
 const CUTS = ['whole', 'tiny', 'reversed', 'overlapping', 'first only', 'rest only'] as const
 
-/** Source-routed packets are for the node, which then puts the last address of the list in the place of its own. */
+/** Source-routed packets are for the node, which then replaces its own address by the last one of the list. */
 const NODE = ['10.0.0.10', 'fd00:10::10'] as const
 const ROUTED_ON: readonly ExtraName[] = ['LSRR', 'SSRR', 'segment routing', 'routing type 0']
 
-/** No operation, as padding: end of list would hide an option behind it. */
+/** "No operation" as padding, since "end of list" would hide an option after it. */
 const NOP = 1
 
 /** Options of an IPv4 packet whose list of addresses ends at the metadata service. */
@@ -83,7 +83,7 @@ const OPTIONS: Readonly<Record<Extra4, readonly number[]>> = {
   'unknown option': [158, 4, 7, 7],
   LSRR: [131, 7, 4, ...addressBytes(METADATA4), NOP],
   SSRR: [137, 7, 4, ...addressBytes(METADATA4), NOP],
-  // The list is used up already: it claims to have come by the node.
+  // The list is already used up: the packet claims to have been routed by the node.
   'LSRR by hand': [131, 7, 8, ...addressBytes(NODE[0]), NOP],
 }
 
@@ -113,7 +113,7 @@ const extras6 = fc
   .shuffledSubarray(Object.keys(EXTENSIONS) as Extra6[], { maxLength: 3 })
   .map((names) => names.toSorted((a, b) => Number(b === 'hop-by-hop') - Number(a === 'hop-by-hop')))
 
-/** Often nothing: an extra that stops a packet would hide what else is drawn. */
+/** Often no extra, since one that stops a packet would hide its other properties. */
 const orNone = <T>(arbitrary: fc.Arbitrary<readonly T[]>) =>
   fc.oneof({ arbitrary: fc.constant<readonly T[]>([]), weight: 1 }, { arbitrary, weight: 2 })
 
@@ -130,7 +130,7 @@ const common = {
   ),
   ttl: fc.constantFrom(64, 255, 2, 1),
   port: fc.constantFrom(80, 443, 53, 65_535),
-  // SYN above all; then whatever the six bits can be.
+  // Mostly SYN, and otherwise any value of the six bits.
   flags: fc.oneof(fc.constant(2), fc.integer({ min: 0, max: 63 })),
   size: fc.constantFrom(0, 1, 64, 1200),
   rightChecksum: fc.oneof(
@@ -159,7 +159,7 @@ export function drawShapes(seed: number, count: number): Shape[] {
   return fc.sample(shape, { seed, numRuns: count }).map((drawn, index) => ({ ...drawn, id: index + 1 }))
 }
 
-/** What a shape is made of, in words: each is something that can arrive, or not. */
+/** The properties of a shape in words, each of which may arrive or not. */
 export function traits({
   family,
   protocol,
@@ -212,7 +212,7 @@ type Piece = { readonly offset: number; readonly more: boolean; readonly payload
 
 const TINY = 8
 
-/** Cuts a payload; the tiny first piece of a TCP segment ends before its flags (RFC 1858). */
+/** Splits a payload; the tiny first piece of a TCP segment ends before its flags (RFC 1858). */
 function pieces(whole: Buffer, cut: Cut): Piece[] {
   const piece = (from: number, to: number): Piece => ({
     offset: from,

@@ -1,4 +1,4 @@
-/** A pod's wire and what arrives at AWS, by AF_PACKET sockets at both ends. Node.js has none: Python's are used. */
+/** Sends packets from a pod and captures them at AWS by AF_PACKET sockets, which Node.js lacks and Python has. */
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -10,7 +10,7 @@ import { POD1, type TestNode } from '../node.ts'
 import { ipv4, ipv6, PROTOCOL, transport } from './bytes.ts'
 import { packetsOf, type Shape } from './shapes.ts'
 
-/** Sentence why the fuzz cannot be run here, or undefined. */
+/** The reason why the fuzz test cannot run here, or undefined. */
 export function whyNoWire(): string | undefined {
   return findTool('python3') === undefined ? 'python3 not found; install python3' : undefined
 }
@@ -19,17 +19,17 @@ export function whyNoWire(): string | undefined {
 export type Arrival = { readonly id: number; readonly source: string; readonly protocol: number }
 
 export type Wire = {
-  /** Sends shapes from pod1; what of them, and of anything else meanwhile, came to the metadata service. */
+  /** Sends shapes from pod1. Gives all packets that reached the metadata service meanwhile. */
   readonly send: (shapes: readonly Shape[]) => Promise<Arrival[]>
-  /** What came to the metadata service while something else was done. */
+  /** Gives all packets that reached the metadata service during `work`. */
   readonly during: (work: () => Promise<void>) => Promise<Arrival[]>
   readonly close: () => Promise<void>
 }
 
-/** Kept below any queue on the way. */
+/** The number of shapes at a time, small enough for every queue on the way. */
 const BATCH = 50
 const EVERYBODY = 'ff:ff:ff:ff:ff:ff'
-/** Source of all frames; nobody looks at it. */
+/** The source of all frames, which is not checked. */
 const POD_MAC = '020000000011'
 /** Ids of fences; shapes have lower ones. */
 const FIRST_FENCE = 60_000
@@ -62,10 +62,10 @@ export async function openWire(node: TestNode, topology: 'routed' | 'bridge'): P
     sender.write(`${to.replaceAll(':', '')}${POD_MAC}${ethertype}${packet.toString('hex')}`)
   }
 
-  /** Sends what must arrive behind the rest, again and again: then the rest has arrived too, or never will. */
+  /** Sends packets that must arrive after the rest, repeatedly: then the rest has arrived, too, or never will. */
   const fence = async () => {
     const ids = [++lastFence, ++lastFence]
-    await until('what no rule touches arrives at AWS', async () => {
+    await until('the fence packets arrive at AWS', async () => {
       for (const [index, id] of ids.entries())
         put(fencePacket(POD1[index], FENCES[index], id), frames.gateway)
       await sender.flush()

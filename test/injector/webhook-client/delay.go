@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A connection through a network that takes its time in both directions: what is written counts as sent at once, and both
-// what it becomes and the end of the connection are seen later. Requests and the ends of their connections cross in it.
+// A connection through a slow network: a write succeeds at once, but the other side receives it later, as it does the end of
+// the connection. So requests and the ends of their connections can cross.
 type delayed struct {
 	net.Conn
 	delay  time.Duration
@@ -15,7 +15,7 @@ type delayed struct {
 	in     chan packet
 	closed chan struct{}
 	once   sync.Once
-	// Read by the one reader only.
+	// Only the one reader uses it.
 	rest []byte
 	err  error
 }
@@ -41,10 +41,10 @@ func (d *delayed) send() {
 		select {
 		case p := <-d.out:
 			time.Sleep(time.Until(p.due))
-			// Whoever waits for an answer finds the error when reading.
+			// Whoever waits for an answer gets the error from its read.
 			d.Conn.Write(p.data)
 		case <-d.closed:
-			// What was written before is on its way.
+			// What was written before is still delivered.
 			select {
 			case p := <-d.out:
 				time.Sleep(time.Until(p.due))

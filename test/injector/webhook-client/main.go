@@ -1,4 +1,4 @@
-// webhook-client sends admission reviews all the time, over connections as an API server keeps them.
+// webhook-client sends admission reviews repeatedly, over connections that it keeps as an API server does.
 //
 // Its transport is that of k8s.io/apiserver/pkg/util/webhook: HTTP/1.1 by ALPN, 25 idle connections that are kept for 90
 // seconds, and a body that can be sent again where nothing of it was written. Like kube-proxy it chooses one of the
@@ -6,10 +6,10 @@
 //
 //	webhook-client CA-FILE BODY-FILE
 //
-// Each line of its input is a command, and each is answered by one line of JSON: "endpoints ADDRESS…" says where new
-// connections go, "delay MILLISECONDS" how long everything takes over them in each direction, "burst NUMBER" sends so many
-// reviews at the same time and waits for them, "load" sends bursts from then on, "rest" stops that and waits for what is
-// under way, "report" does nothing else. At the end of its input it rests and reports once more.
+// Each line of its input is a command, and each command is answered with one line of JSON: "endpoints ADDRESS…" sets the
+// addresses of new connections, "delay MILLISECONDS" their delay in each direction, "burst NUMBER" sends so many reviews at
+// the same time and waits for the answers, "load" sends bursts from then on, "rest" stops that and waits for pending reviews,
+// "report" does nothing else. At the end of its input it rests and reports once more.
 package main
 
 import (
@@ -36,7 +36,7 @@ import (
 // A service's address stands for whichever endpoint the connection was made to.
 const service = "https://127.0.0.1:443"
 
-// As many as an API server keeps idle (client-go/transport/cache.go).
+// The number of idle connections that an API server keeps (client-go/transport/cache.go).
 const idleConnections = 25
 
 type report struct {
@@ -59,7 +59,7 @@ type client struct {
 
 func main() {
 	if len(os.Args) != 3 {
-		// Without its files it has nothing to send; it says so in its own words, by which a test sees that it runs.
+		// Without its files it has nothing to send; it prints an empty report, by which a test sees that it runs.
 		fmt.Println(`{"sent":0}`)
 		return
 	}
@@ -130,7 +130,7 @@ func newClient(caFile, bodyFile string) (*client, error) {
 	}
 	c := &client{body: body, report: report{Failures: map[string]int{}, Logged: []string{}}}
 	c.http = http.Client{
-		// Admission of a pod waits for five seconds, by default.
+		// The default timeout of a webhook of ours is five seconds.
 		Timeout: 5 * time.Second,
 		Transport: &http.Transport{
 			DialContext:         c.dial,

@@ -2,7 +2,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 
 /** Longest lifetime of a token, in seconds. */
-export const MAX_TTL = 21_600
+const MAX_TTL = 21_600
 
 export class ImdsTokens {
   readonly #key = randomBytes(32)

@@ -19,7 +19,7 @@ export type Caller = {
 export type Verdict = 'allow' | 'deny' | 'none'
 
 /** Evaluates identity statements: an explicit deny beats any allow. */
-export function evaluateIdentity(
+function evaluateIdentity(
   statements: readonly Statement[],
   action: string,
   resource: string,
@@ -42,7 +42,7 @@ export function evaluateIdentity(
  * Evaluates a trust policy for a caller. `direct`: an allow names the caller (its role, its session, its user, or
  * everybody); `account`: an allow names the caller's account, which only delegates to that account's own policies.
  */
-export function evaluateTrust(
+function evaluateTrust(
   trust: PolicyDocument,
   caller: Caller,
   action: string,

@@ -128,7 +128,7 @@ export function checkSignature(request: WireRequest, signature: Signature, secre
 }
 
 /** The canonical request (its hash is signed). Throws if a signed header is missing. */
-export function canonicalRequest(request: WireRequest, signature: Signature): string {
+function canonicalRequest(request: WireRequest, signature: Signature): string {
   const headers = signature.signedHeaders.map((name) => {
     const values = request.headers.filter(([key]) => key.toLowerCase() === name)
     if (values.length === 0) throw mismatch(`The signed header '${name.slice(0, 80)}' is not in the request.`)

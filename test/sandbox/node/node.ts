@@ -34,7 +34,7 @@ export type SandboxNode = {
   readonly close: () => void
 }
 
-export const DEFAULT_NODE_NAME = 'ip-10-0-0-10.eu-west-1.compute.internal'
+const DEFAULT_NODE_NAME = 'ip-10-0-0-10.eu-west-1.compute.internal'
 
 /**
  * Registers the node and begins to run pods.

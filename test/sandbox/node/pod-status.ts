@@ -32,7 +32,7 @@ export function podStatus(observed: Observed, previous: readonly PodCondition[],
 }
 
 /** pkg/kubelet/kubelet_pods.go, getPhase. */
-export function podPhase(observed: Observed): PodPhase {
+function podPhase(observed: Observed): PodPhase {
   const { containers, initialized, finished, initFailed } = observed
   if (initFailed && finished) return 'Failed'
   if (!initialized) return 'Pending'

@@ -3,7 +3,7 @@ import type { ObjectMeta } from '../kube/client/client.ts'
 
 export type Metadata = ObjectMeta & { readonly name: string }
 
-export type EnvVar = {
+type EnvVar = {
   readonly name: string
   readonly value?: string
   readonly valueFrom?: {
@@ -49,7 +49,7 @@ export type Probe = {
   readonly successThreshold?: number
 }
 
-export type LifecycleHandler = {
+type LifecycleHandler = {
   readonly exec?: { readonly command: readonly string[] }
   readonly httpGet?: unknown
   readonly sleep?: unknown
@@ -62,14 +62,14 @@ export type Lifecycle = {
   readonly stopSignal?: string
 }
 
-export type VolumeMount = {
+type VolumeMount = {
   readonly name: string
   readonly mountPath: string
   readonly readOnly?: boolean
   readonly subPath?: string
 }
 
-export type RestartPolicy = 'Always' | 'OnFailure' | 'Never'
+type RestartPolicy = 'Always' | 'OnFailure' | 'Never'
 
 export type Container = {
   readonly name: string
@@ -96,7 +96,7 @@ export type Container = {
   readonly terminationMessagePolicy?: 'File' | 'FallbackToLogsOnError'
 }
 
-export type KeyToPath = { readonly key: string; readonly path: string; readonly mode?: number }
+type KeyToPath = { readonly key: string; readonly path: string; readonly mode?: number }
 
 export type ProjectedSource = {
   readonly serviceAccountToken?: {

@@ -15,7 +15,7 @@ export type ProbeTarget = {
 }
 
 /** One attempt. */
-export async function attempt(probe: Probe, target: ProbeTarget): Promise<DialAnswer> {
+async function attempt(probe: Probe, target: ProbeTarget): Promise<DialAnswer> {
   const timeout = (probe.timeoutSeconds ?? 1) * 1000
   if (probe.exec !== undefined) {
     const { code, stdout, stderr } = await target.process.exec(probe.exec.command, { timeout })

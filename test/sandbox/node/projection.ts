@@ -5,7 +5,7 @@ import { ContainerConfigError } from './errors.ts'
 import { fieldValue, type PodAddressing } from './field-ref.ts'
 import type { Container, DownwardItem, NamedItems, Pod, ProjectedSource, Volume } from './pod.ts'
 
-export type IssuedToken = { readonly token: string; readonly expires: Date }
+type IssuedToken = { readonly token: string; readonly expires: Date }
 
 /** TokenRequest for the pod's service account, bound to the pod. */
 export type RequestToken = (audience: string | undefined, expirationSeconds: number) => Promise<IssuedToken>
@@ -55,7 +55,7 @@ export async function project(pod: Pod, volume: Volume, from: ProjectionSources)
  * `defaultMode` applies to a token only if the pod has no fsGroup and its containers do not all have one user;
  * otherwise the mode is 0600 for that user, or readable by the fsGroup (kubernetes#82573, pkg/volume/projected).
  */
-export function tokenMode(pod: Pod, defaultMode: number): { mode: number; uid: number | undefined } {
+function tokenMode(pod: Pod, defaultMode: number): { mode: number; uid: number | undefined } {
   const uid = commonUser(pod)
   const fsGroup = pod.spec.securityContext?.fsGroup
   return { mode: uid === undefined && fsGroup === undefined ? defaultMode : 0o600, uid }

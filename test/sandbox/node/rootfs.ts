@@ -26,7 +26,7 @@ export type Mount = {
 }
 
 /** The device files that all containers share; created by {@link deviceScript}. */
-export const DEVICES_DIR = `${SANDBOX_DIR}/dev`
+const DEVICES_DIR = `${SANDBOX_DIR}/dev`
 
 /** The path of a container's termination message by default. */
 export const TERMINATION_LOG = '/dev/termination-log'

@@ -4,7 +4,7 @@ import type { Pod, Toleration } from './pod.ts'
 
 export const HOSTNAME_LABEL = 'kubernetes.io/hostname'
 
-export type Taint = { readonly key: string; readonly value?: string; readonly effect: string }
+type Taint = { readonly key: string; readonly value?: string; readonly effect: string }
 
 export type Node = {
   readonly apiVersion: string

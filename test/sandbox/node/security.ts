@@ -14,7 +14,7 @@ export type ProcessSecurity = {
 }
 
 /** The capabilities of a container without settings in containerd (docker's default set). */
-export const DEFAULT_CAPABILITIES = [
+const DEFAULT_CAPABILITIES = [
   'audit_write',
   'chown',
   'dac_override',

@@ -89,14 +89,15 @@ for (const topology of ['routed', 'bridge'] as const satisfies Topology[])
     })
   })
 
-test('br_netfilter can be switched off for bridged pods', needsNamespaces(), async () => {
+test('br_netfilter can be switched off for bridged pods', needsNamespaces(), async (t) => {
   const key = '/proc/sys/net/bridge/bridge-nf-call-iptables'
   for (const bridgeNetfilter of [true, false]) {
     const sandbox = await createSandbox({ topology: 'bridge', bridgeNetfilter })
     try {
       const { stdout, code } = await sandbox.exec('node', ['cat', key])
       // Without the module the key does not exist, and bridged packets never pass the IP hooks.
-      if (code === 0) assert.equal(stdout.trim(), bridgeNetfilter ? '1' : '0')
+      if (code !== 0) return t.skip('this kernel has no br_netfilter')
+      assert.equal(stdout.trim(), bridgeNetfilter ? '1' : '0')
     } finally {
       await sandbox.close()
     }

@@ -9,7 +9,7 @@ import type { Pod, Volume } from './pod.ts'
 import { isProjection, type ProjectionSources, project } from './projection.ts'
 
 /** The node's files that hostPath volumes show are below this directory, so that sandboxes and machine are separate. */
-export const NODE_FILES_DIR = `${SANDBOX_DIR}/node`
+const NODE_FILES_DIR = `${SANDBOX_DIR}/node`
 
 /** The kubelet renews a token after 80 % of its life, at the latest after 24 h. */
 const RENEW_AFTER = 0.8

@@ -1,4 +1,4 @@
-# Prints what awscrt's default chain finds, as one JSON line: nothing but the metadata service is there to be found.
+# Prints as one JSON line the credentials that awscrt's default chain finds. The metadata service is the only source.
 import json
 from awscrt import auth, io
 

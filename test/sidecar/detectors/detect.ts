@@ -1,4 +1,4 @@
-/** Prints as one line of JSON what OpenTelemetry's EC2 detector finds out, `{}` where it gives up. */
+/** Prints as one line of JSON what OpenTelemetry's EC2 detector finds, or `{}` if it gives up. */
 import { awsEc2Detector } from '@opentelemetry/resource-detector-aws'
 
 const { attributes = {} } = awsEc2Detector.detect()

@@ -1,4 +1,4 @@
-/** Whom the request names: EC2 answers whatever stands in `Host`; we refuse names that are not its own. */
+/** The host that a request names: EC2 answers whatever `Host` says; the sidecar refuses names that are not EC2's own. */
 import { LEAF, LIST, lines, ours, type Shape, same, stricter, TOKEN_PATH, TTL } from './shape.ts'
 
 const read = (...host: readonly string[]) => lines(`GET ${LEAF} HTTP/1.1`, ...host)
@@ -40,14 +40,14 @@ const OWN: readonly Shape[] = [
   same('the IPv6 address in brackets and port 80', read('Host: [fd00:ec2::254]:80'), 200, 'in use'),
   same('the IPv6 address without brackets (awscrt)', read('Host: fd00:ec2::254'), 200, 'in use'),
   same(
-    'a token, the IPv6 address without brackets (awscrt)',
+    'a request for a token with the IPv6 address without brackets (awscrt)',
     lines(`PUT ${TOKEN_PATH} HTTP/1.1`, 'Host: fd00:ec2::254', `${TTL}: 21600`),
     200,
     'in use',
   ),
   same('instance-data (scripts)', read('Host: instance-data'), 200, 'in use'),
   same(
-    'a token of instance-data (scripts)',
+    'a request for a token with the name instance-data (scripts)',
     lines(`PUT ${TOKEN_PATH} HTTP/1.1`, 'Host: instance-data', `${TTL}: 21600`),
     200,
     'in use',
@@ -83,7 +83,7 @@ const OWN: readonly Shape[] = [
   ours('spaces and tabs around the name', read('Host: \t169.254.169.254 \t '), 200),
 ]
 
-/** Literals. No name stands in them, so there is nothing that an attacker could have made to lead here. */
+/** Literal addresses. They have no name which an attacker could have made resolve to this address. */
 const LITERALS: readonly Shape[] = [
   ['with the root dot', '169.254.169.254.'],
   ['with the root dot and a port', '169.254.169.254.:80'],
@@ -107,7 +107,7 @@ const LITERALS: readonly Shape[] = [
   ['IPv6 with a zone without brackets', 'fd00:ec2::254%eth0'],
 ].map(([what, host]) => same(`the address ${what}`, read(`Host: ${host}`), 200, 'reported'))
 
-/** In mode `env` clients ask 127.0.0.1:9169. */
+/** In mode `env` clients send requests to 127.0.0.1:9169. */
 const LOOPBACK: readonly Shape[] = [
   '127.0.0.1',
   '127.0.0.1:9169',
@@ -128,7 +128,7 @@ const LOOPBACK: readonly Shape[] = [
   '[::ffff:127.0.0.1]:9169',
 ].map((host) => ours(`loopback as ${host}`, read(`Host: ${host}`), 200))
 
-/** DNS rebinding: a browser sends the name of the page, and that is the attacker's. */
+/** DNS rebinding: a browser sends the name of the page, which is the attacker's. */
 const FOREIGN: readonly Shape[] = [
   'evil.example',
   'evil.example:80',
@@ -149,7 +149,7 @@ const FOREIGN: readonly Shape[] = [
   '[fd00:ec2::253]',
 ].map((host) => stricter(`the name ${JSON.stringify(host)}`, read(`Host: ${host}`), 403, 200, 'reported'))
 
-/** No authority at all: whoever writes such a thing hopes that it is read in two ways. */
+/** Texts that are no valid authority: an attacker hopes that two parsers read them differently. */
 const NEITHER: readonly Shape[] = [
   'evil@169.254.169.254',
   '169.254.169.254@evil.example',
@@ -168,7 +168,7 @@ const NEITHER: readonly Shape[] = [
   '\u00b9\u00b2\u00b77.0.0.1',
   '.',
   ',',
-].map((host) => ours(`no name, ${JSON.stringify(host)}`, read(`Host: ${host}`), 403))
+].map((host) => ours(`the invalid authority ${JSON.stringify(host)}`, read(`Host: ${host}`), 403))
 
 const SEVERAL: readonly Shape[] = [
   ours('two Hosts, both the address', read('Host: 169.254.169.254', 'Host: 169.254.169.254'), 200),
@@ -177,7 +177,7 @@ const SEVERAL: readonly Shape[] = [
   ours('two Hosts, the first foreign', read('Host: evil.example', 'Host: 169.254.169.254'), 403),
   ours('a foreign name beside an empty Host', read('Host:', 'Host: evil.example'), 403),
   stricter(
-    'a token of a foreign name',
+    'a request for a token with a foreign name',
     lines(`PUT ${TOKEN_PATH} HTTP/1.1`, 'Host: evil.example', `${TTL}: 60`),
     403,
     200,
@@ -186,7 +186,7 @@ const SEVERAL: readonly Shape[] = [
 ]
 
 const ABSOLUTE: readonly Shape[] = [
-  ours('an absolute target that names nobody', absolute(`http://${LEAF}`, 'Host: 169.254.169.254'), 403),
+  ours('an absolute target without a host', absolute(`http://${LEAF}`, 'Host: 169.254.169.254'), 403),
   ours(
     'an absolute target (clients behind a proxy)',
     absolute(`http://169.254.169.254${LEAF}`, 'Host: 169.254.169.254'),
@@ -205,8 +205,12 @@ const ABSOLUTE: readonly Shape[] = [
   ),
   ours('an absolute target of IPv6', absolute(`http://[fd00:ec2::254]${LEAF}`, 'Host: [fd00:ec2::254]'), 200),
   ours('an absolute target without a path', absolute('http://169.254.169.254', 'Host: 169.254.169.254'), 200),
-  ours('an absolute target elsewhere', absolute(`http://evil.example${LEAF}`, 'Host: 169.254.169.254'), 403),
-  ours('an absolute target elsewhere without Host', absolute(`http://evil.example${LEAF}`), 403),
+  ours(
+    'an absolute target with a foreign host',
+    absolute(`http://evil.example${LEAF}`, 'Host: 169.254.169.254'),
+    403,
+  ),
+  ours('an absolute target with a foreign host, without Host', absolute(`http://evil.example${LEAF}`), 403),
   ours(
     'an absolute target with a user',
     absolute(`http://evil@169.254.169.254${LEAF}`, 'Host: 169.254.169.254'),

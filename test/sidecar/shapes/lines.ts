@@ -1,4 +1,4 @@
-/** Request lines, header lines, versions, methods, and what is not HTTP at all. */
+/** Request lines, header lines, versions, methods, and data that is not HTTP at all. */
 import { HOST, LEAF, LIST, lines, ours, type Shape, same } from './shape.ts'
 
 const GET = `GET ${LEAF} HTTP/1.1`
@@ -64,9 +64,9 @@ const HEADERS: readonly Shape[] = [
   ours('two lengths', `${with_('Content-Length: 1', 'Content-Length: 2')}ab`, 400),
   ours('length and chunks', `${with_('Content-Length: 4', 'Transfer-Encoding: chunked')}0\r\n\r\n`, 400),
   ours('a negative length', with_('Content-Length: -1'), 400),
-  ours('a length that is no number', with_('Content-Length: x'), 400),
+  ours('a length that is not a number', with_('Content-Length: x'), 400),
   ours(
-    'chunks whose size is none',
+    'chunks with an invalid size',
     `${lines('PUT /latest/api/token HTTP/1.1', HOST, 'Transfer-Encoding: chunked')}zz\r\n`,
     400,
   ),
@@ -85,7 +85,7 @@ const METHODS: readonly Shape[] = [
   ours('CONNECT', lines('CONNECT 169.254.169.254:80 HTTP/1.1', HOST), 405),
   ours('OPTIONS of everything', method('OPTIONS', '*'), 405),
   ours('a method in lower case', method('get'), 400),
-  ours('a method that nobody knows', method('BREW'), 400),
+  ours('an unknown method', method('BREW'), 400),
 ]
 
 const TARGETS: readonly Shape[] = [
@@ -106,17 +106,17 @@ const TARGETS: readonly Shape[] = [
   ours('the path in upper case', target(LEAF.toUpperCase()), 404),
   ours('an encoded letter', target('/latest/meta-data/instance-%69d'), 200),
   ours('an encoded slash', target('/latest%2Fmeta-data%2finstance-id'), 200),
-  ours('an escape that is none', target('/latest/%zz'), 404),
+  ours('an invalid escape', target('/latest/%zz'), 404),
   ours('a NUL', target('/latest/%00'), 404),
   ours('dots', target('/latest/meta-data/placement/../instance-id'), 404),
   ours('a space', target('/latest/meta data'), 400),
   ours('bytes that are not ASCII', target('/latest/\xe9'), 400),
-  ours('no slash at its beginning', target('latest/meta-data'), 400),
-  ours('two spaces around it', `GET  ${LEAF}  HTTP/1.1\r\n${HOST}\r\n\r\n`, 200),
-  same('nothing there', target('/latest/meta-data/nothing'), 404, 'captured'),
-  ours('4096 characters', target(`/${'a'.repeat(4095)}`), 404),
-  ours('4097 characters', target(`/${'a'.repeat(4096)}`), 414),
-  ours('longer than all headers may be', target(`/${'a'.repeat(9000)}`), 431),
+  ours('a target without a slash at its beginning', target('latest/meta-data'), 400),
+  ours('two spaces around the target', `GET  ${LEAF}  HTTP/1.1\r\n${HOST}\r\n\r\n`, 200),
+  same('an unknown leaf', target('/latest/meta-data/nothing'), 404, 'captured'),
+  ours('a target of 4096 characters', target(`/${'a'.repeat(4095)}`), 404),
+  ours('a target of 4097 characters', target(`/${'a'.repeat(4096)}`), 414),
+  ours('a target longer than the limit for all headers', target(`/${'a'.repeat(9000)}`), 431),
 ]
 
 export const LINES: readonly Shape[] = [...VERSIONS, ...HEADERS, ...METHODS, ...TARGETS]

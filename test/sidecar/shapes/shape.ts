@@ -1,4 +1,4 @@
-/** Request shapes as exact bytes, each with our answer, EC2's, and how EC2's is known. */
+/** Request shapes as exact bytes, each with the sidecar's answer, EC2's answer, and how that is known. */
 
 /** How EC2's answer is known. */
 export type Source =
@@ -6,18 +6,18 @@ export type Source =
   | 'documented'
   /** A published capture of the real service shows it. */
   | 'captured'
-  /** Its users report it, or a rule from which it follows: that it answers whatever stands in `Host`. */
+  /** Users report it, or it follows from a reported rule: that EC2 answers whatever `Host` says. */
   | 'reported'
   /** A shipped client or script sends it, and works on EC2. */
   | 'in use'
-  /** Nobody has published it: ours is what RFC 9112, SDKs' tests and EC2's published mock allow. */
+  /** Nobody has published it: the sidecar's answer is one that RFC 9112, SDKs' tests and EC2's published mock allow. */
   | 'unpublished'
 
 export type Shape = {
   readonly what: string
-  /** One character a byte. */
+  /** One character for each byte. */
   readonly send: string
-  /** Our status; `none`: the connection ends without an answer. */
+  /** The sidecar's status, or `none` if the connection ends without an answer. */
   readonly ours: number | 'none'
   readonly ec2: number | 'unpublished'
   readonly source: Source
@@ -32,7 +32,7 @@ export const HOST = 'Host: 169.254.169.254'
 /** A request line and header lines, without a body. */
 export const lines = (...all: readonly string[]): string => `${all.join('\r\n')}\r\n\r\n`
 
-/** EC2 answers as we do. */
+/** EC2 gives the same answer. */
 export function same(
   what: string,
   send: string,
@@ -42,12 +42,12 @@ export function same(
   return { what, send, ours: status, ec2: status, source }
 }
 
-/** Nobody knows what EC2 answers. */
+/** EC2's answer is not known. */
 export function ours(what: string, send: string, status: number | 'none'): Shape {
   return { what, send, ours: status, ec2: 'unpublished', source: 'unpublished' }
 }
 
-/** We refuse what EC2 serves: each of these has its reason in the sidecar's README. */
+/** The sidecar refuses what EC2 serves. The reason for each is in the sidecar's README. */
 export function stricter(what: string, send: string, status: number, ec2: number, source: Source): Shape {
   return { what, send, ours: status, ec2, source }
 }

@@ -1,4 +1,4 @@
-/** How a session token is asked for. */
+/** Requests for a session token. */
 import { HOST, LEAF, LIST, lines, ours, type Shape, same, TOKEN_PATH, TTL } from './shape.ts'
 
 const put = (...more: readonly string[]) => lines(`PUT ${TOKEN_PATH} HTTP/1.1`, HOST, ...more)
@@ -20,16 +20,16 @@ const LIFETIMES: readonly Shape[] = [
   ours('a unit', asking('60s'), 400),
   ours('quotes', asking('"60"'), 400),
   ours('digits that are not ASCII', asking('\u00d9\u00a6\u00d9\u00a0'), 400),
-  ours('beyond 64 bits', asking('9'.repeat(30)), 400),
-  ours('beyond 32 bits, and good modulo', asking('4294967356'), 400),
+  ours('a lifetime beyond 64 bits', asking('9'.repeat(30)), 400),
+  ours('a lifetime beyond 32 bits that would be valid modulo 2^32', asking('4294967356'), 400),
   ours('a plus sign (as the mock)', asking('+60'), 200),
   ours('leading zeros (as the mock)', asking('000060'), 200),
   ours('many leading zeros (as the mock)', asking(`${'0'.repeat(40)}60`), 200),
-  ours('spaces and tabs around it', asking(' \t60\t '), 200),
-  same('no space before it', put(`${TTL}:60`), 200, 'in use'),
+  ours('spaces and tabs around the lifetime', asking(' \t60\t '), 200),
+  same('no space before the lifetime', put(`${TTL}:60`), 200, 'in use'),
   ours('a list', asking('60, 60'), 400),
-  ours('twice the same', put(`${TTL}: 60`, `${TTL}: 60`), 400),
-  ours('twice, and not the same', put(`${TTL}: 60`, `${TTL}: 61`), 400),
+  ours('the same lifetime twice', put(`${TTL}: 60`, `${TTL}: 60`), 400),
+  ours('two different lifetimes', put(`${TTL}: 60`, `${TTL}: 61`), 400),
   same('the header name in lower case (botocore, Rust)', put(`${TTL.toLowerCase()}: 60`), 200, 'in use'),
   same('the header name in upper case', put(`${TTL.toUpperCase()}: 60`), 200, 'documented'),
   same('the header name as Go writes it', put('X-Aws-Ec2-Metadata-Token-Ttl-Seconds: 60'), 200, 'in use'),
@@ -53,11 +53,7 @@ const BODIES: readonly Shape[] = [
     put(`${TTL}: 60`, 'Expect: 100-continue', 'Content-Length: 0'),
     200,
   ),
-  ours(
-    'an expectation that nobody knows',
-    put(`${TTL}: 60`, 'Expect: the-unexpected', 'Content-Length: 0'),
-    200,
-  ),
+  ours('an unknown expectation', put(`${TTL}: 60`, 'Expect: the-unexpected', 'Content-Length: 0'), 200),
   ours('a body over 4 KiB', put(`${TTL}: 60`, 'Content-Length: 4097') + 'x'.repeat(4097), 413),
   ours(
     'a chunked body over 4 KiB',
@@ -71,7 +67,7 @@ const BODIES: readonly Shape[] = [
 const PROXIES: readonly Shape[] = [
   same('X-Forwarded-For', put(`${TTL}: 60`, 'X-Forwarded-For: 10.0.0.1'), 403, 'captured'),
   same(
-    'X-Forwarded-For of this very address',
+    'X-Forwarded-For with the metadata address',
     put(`${TTL}: 60`, 'X-Forwarded-For: 169.254.169.254'),
     403,
     'documented',
@@ -115,7 +111,7 @@ const PATHS: readonly Shape[] = [
   ),
   ours('OPTIONS of the token path', lines(`OPTIONS ${TOKEN_PATH} HTTP/1.1`, HOST), 200),
   same(
-    'a token that is none',
+    'an invalid token',
     lines(`GET ${LIST} HTTP/1.1`, HOST, 'X-aws-ec2-metadata-token: x'),
     401,
     'documented',

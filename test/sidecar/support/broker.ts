@@ -1,4 +1,4 @@
-/** A little broker over real HTTP, whose answers a test decides. */
+/** A small broker over real HTTP, whose answers the test chooses. */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import {
   CREDENTIALS_PATH,
@@ -18,7 +18,7 @@ export type TestBroker = {
   /** How credentials are answered from now on. */
   credentials: Answer
   metadata: Answer
-  /** What it says of the pod itself; a broker of 0.1.0 by default. */
+  /** Its answer about the pod itself; by default that of a broker of 0.1.0. */
   pod: Answer
   /** Paths and bearer tokens of all requests so far. */
   readonly asked: { path: string; authorization: string | undefined }[]
@@ -27,7 +27,7 @@ export type TestBroker = {
 
 export const ROLE_ARN = 'arn:aws:iam::111111111111:role/team/reader'
 
-/** A good body. `now` and `life` in milliseconds. */
+/** A valid body. `now` and `life` are in milliseconds. */
 export function credentialsBody(
   changes: Partial<CredentialsBody> = {},
   now = Date.now(),
@@ -78,7 +78,7 @@ export function problem(code: ProblemCode, detail: string, headers: Record<strin
 
 const notFound: Answer = (_request, response) => void response.writeHead(404).end()
 
-/** Starts one on 127.0.0.1; `port` 0 lets the system choose. */
+/** Starts a broker on 127.0.0.1; with `port` 0 the system chooses the port. */
 export async function startBroker(port = 0): Promise<TestBroker> {
   const server = createServer((request, response) => {
     broker.asked.push({ path: request.url ?? '', authorization: request.headers.authorization })

@@ -1,10 +1,10 @@
-/** The requests of programs that read instance metadata, in their order, as found in their sources: docs/metadata.md has the versions. */
+/** The requests of programs that read instance metadata, in order, as found in their sources (versions in docs/metadata.md). */
 
 export type MetadataClient = {
   readonly client: string
-  /** Below `/latest/`: without one of these it finds less, or nothing. */
+  /** Paths below `/latest/`. Without one of these the program finds less, or nothing. */
   readonly paths: readonly string[]
-  /** What it asks for as well and takes 404 for "none". */
+  /** Paths it also requests, where it understands 404 as "none". */
   readonly absent?: readonly string[]
 }
 
@@ -144,7 +144,7 @@ export const CLIENTS: readonly MetadataClient[] = [
     absent: ['meta-data/public-keys/', 'user-data', 'meta-data/tags/instance/'],
   },
   {
-    client: 'the AWS SDK for Java 1 or .NET, asked for everything',
+    client: 'the AWS SDK for Java 1 or .NET with all its properties',
     paths: [
       ...below('ami-id', 'block-device-mapping', 'hostname', 'mac', 'security-groups', 'product-codes'),
       'meta-data/network/interfaces/macs/',

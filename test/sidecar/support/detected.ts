@@ -1,6 +1,6 @@
 /**
- * Runs inside a network namespace of its own (`unshare --net`): the built sidecar behind the redirect that the gate loads, told the metadata of a
- * file, and in front of it each of the programs named. Prints their lines as one of JSON.
+ * Runs in a network namespace of its own (`unshare --net`): the built sidecar behind the redirect that the gate loads, with
+ * the metadata of a file, and then each of the given programs. Prints their lines of JSON as one line.
  */
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'

@@ -1,6 +1,6 @@
 /**
- * Runs inside a network namespace of its own (`unshare --net`): the built sidecar as in a pod of one stage, with nobody at the
- * metadata addresses, then with a block. Prints what it saw as one JSON line.
+ * Runs in a network namespace of its own (`unshare --net`): the built sidecar as in a pod that starts in one stage, first
+ * with nothing at the metadata addresses, then with a block. Prints the results as one JSON line.
  */
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
@@ -21,7 +21,7 @@ const env = {
   POD2IAM_STARTED_FILE: file,
 }
 
-/** As the guard does it, but here in the pod's own namespace: what matters is what is seen. */
+/** Refuses connections as the guard does, but in the pod's own namespace: the effect in the pod is the same. */
 function refuse(): void {
   execFileSync('nft', ['-f', '-'], {
     input: `table inet guard {
@@ -39,11 +39,11 @@ await until('credentials', () => first.logs.some(({ msg }) => msg === 'credentia
 const open = { code: (await readyz(first.healthPort)).code, started: existsSync(file) }
 refuse()
 await until('it is ready', async () => (await readyz(first.healthPort)).ready)
-await until('the file is made', () => existsSync(file))
+await until('the file exists', () => existsSync(file))
 const proven = first.logs.some(({ msg }) => msg === 'block proven')
 await first.end('SIGKILL')
 
-// Started again beside an application that runs: nothing is proven once more.
+// The sidecar is restarted beside a running application: the block is not checked again.
 execFileSync('nft', ['flush', 'ruleset'])
 const again = await startProcess(workshop, env, { ready: true })
 await again.end('SIGKILL')

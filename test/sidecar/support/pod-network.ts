@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 const command = (name: string, ...args: string[]) =>
   execFileSync(name, args, { stdio: ['pipe', 'ignore', 'inherit'] })
 
-/** A pod's own interface, with a default route in both families. */
+/** Creates a pod's interface, with a default route in both families. */
 export function makePodNetwork(): void {
   command('ip', 'link', 'set', 'lo', 'up')
   command('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'node0')
@@ -15,7 +15,7 @@ export function makePodNetwork(): void {
   command('ip', 'route', 'add', 'default', 'via', 'fd00:9::1')
 }
 
-/** Loads the redirect of the metadata addresses that the gate loads. */
+/** Loads the same redirect of the metadata addresses as the gate. */
 export function redirectTo(port: number): void {
   execFileSync('nft', ['-f', '-'], {
     input: `table inet pod2iam_redirect {

@@ -47,7 +47,7 @@ export function loopbackEnv(workshop: Workshop, brokerUrl: string) {
   }
 }
 
-/** Starts it and waits until it listens; with `ready`, until its gate would open. */
+/** Starts the sidecar and waits until it listens, or with `ready` until its gate would open. */
 export async function startProcess(
   workshop: Workshop,
   env: Readonly<Record<string, string>>,

@@ -1,4 +1,4 @@
-/** HTTP by hand over TCP: exact bytes out, exact answers back. */
+/** HTTP by hand over TCP, with exact bytes and exact answers. */
 import { connect } from 'node:net'
 
 export type RawAnswer = {
@@ -11,7 +11,7 @@ export type RawAnswer = {
 
 export type Exchange = {
   readonly method?: string
-  /** Request target, as it goes into the request line. */
+  /** Request target, exactly as in the request line. */
   readonly path?: string
   readonly headers?: Readonly<Record<string, string>>
   /** `null` sends none. */
@@ -24,7 +24,7 @@ export type Exchange = {
 
 const DEADLINE_MS = 60_000
 
-/** Sends bytes, half-closes unless told not to, and collects everything until the other side closes. */
+/** Sends bytes and collects everything until the other side closes; with `halfClose` it closes its own half first. */
 export function send(
   port: number,
   bytes: string,
@@ -78,7 +78,7 @@ function fail(text: string): never {
   throw new Error(`not an HTTP answer: ${JSON.stringify(text.slice(0, 200))}`)
 }
 
-/** Splits what came over one connection into answers, by Content-Length. */
+/** Splits the text that was received over one connection into answers, by Content-Length. */
 export function parseAnswers(text: string, head = false): RawAnswer[] {
   const answers: RawAnswer[] = []
   for (let rest = text; rest !== ''; ) {

@@ -1,7 +1,7 @@
 /**
- * Runs inside a network namespace of its own (`unshare --net`): the built sidecar with the default self-test, first
- * without, then with the redirect that the gate loads. Prints what it saw as one JSON line, and what a client saw that is
- * given as its last argument: `{"command":…,"env":…}`.
+ * Runs in a network namespace of its own (`unshare --net`): the built sidecar with the default self-test, first without and
+ * then with the redirect that the gate loads. Prints the results as one JSON line, with those of a client if the last
+ * argument gives one: `{"command":…,"env":…}`.
  */
 import { execFile } from 'node:child_process'
 import { request } from 'node:http'
@@ -44,7 +44,7 @@ async function observe() {
   }
 }
 
-/** What a client prints, as JSON. */
+/** Runs a client and parses its output. */
 async function ask({ command, env }: { command: string; env: Record<string, string> }): Promise<unknown> {
   const { stdout } = await promisify(execFile)(command, [], { env, timeout: 60_000 })
   return JSON.parse(stdout)

@@ -1,11 +1,11 @@
-/** Drives request shapes: exact bytes over TCP, and the status of the one answer that counts. */
+/** Sends request shapes as exact bytes over TCP, and checks the status of the final answer. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { Shape } from '../shapes/index.ts'
 import { parseAnswers, type RawAnswer, send } from './raw.ts'
 
-/** The answer that is not provisional; undefined where the connection ended without one. */
-export async function answerTo(port: number, { send: bytes }: Shape): Promise<RawAnswer | undefined> {
+/** The final answer, or undefined if the connection ended without one. */
+async function answerTo(port: number, { send: bytes }: Shape): Promise<RawAnswer | undefined> {
   const text = await send(port, bytes, { halfClose: true })
   const answers = parseAnswers(text, bytes.startsWith('HEAD ')).filter(({ status }) => status >= 200)
   assert.ok(answers.length <= 1, `more than one answer: ${text}`)

@@ -1,13 +1,13 @@
-/** Rows of a contract table: a sentence, a request, what must come back. */
+/** Rows of a contract table: a sentence, a request, and the expected answer. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ask, type Exchange, type RawAnswer } from './raw.ts'
 
-export type Expected = {
+type Expected = {
   readonly status: number
-  /** Whole text, or a pattern of it. */
+  /** The whole text, or a pattern. */
   readonly body?: string | RegExp
-  /** By lower-case name; undefined: must be absent. */
+  /** By lower-case name; undefined if the header must be absent. */
   readonly headers?: Readonly<Record<string, string | RegExp | undefined>>
 }
 
@@ -26,7 +26,7 @@ export function testRows(port: () => number, rows: readonly Row[]): void {
     })
 }
 
-/** A session token, asked for over the wire. */
+/** Requests a session token over TCP. */
 export async function freshToken(port: number, ttl = 21_600): Promise<string> {
   const headers = { 'X-aws-ec2-metadata-token-ttl-seconds': String(ttl) }
   return (await ask(port, { method: 'PUT', path: '/latest/api/token', headers })).body
@@ -53,7 +53,7 @@ function check(answer: RawAnswer, { status, body, headers = {} }: Expected): voi
   }
 }
 
-/** What holds for every answer: EC2's server name, a date, and a length that is true. */
+/** Checks what every answer must have: EC2's server name, a date, and the correct length. */
 function checkAlways(answer: RawAnswer, { method }: Exchange): void {
   assert.equal(answer.headers.get('server'), 'EC2ws')
   assert.ok(!Number.isNaN(Date.parse(answer.headers.get('date') ?? '')))

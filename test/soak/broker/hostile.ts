@@ -59,7 +59,7 @@ const ATTACKS: Readonly<Record<string, Make>> = {
   ],
 }
 
-export const HOSTILE_NAMES: readonly string[] = Object.keys(ATTACKS)
+const HOSTILE_NAMES: readonly string[] = Object.keys(ATTACKS)
 
 const LINGER_MS = 3000
 

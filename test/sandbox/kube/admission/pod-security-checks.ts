@@ -1,7 +1,7 @@
 /** The checks of the Pod Security Standards with the texts of pod-security-admission/policy (policy version latest). */
 import { type JsonObject, listAt, objectAt, stringAt } from '../objects/objects.ts'
 
-export type Violation = { readonly reason: string; readonly detail: string }
+type Violation = { readonly reason: string; readonly detail: string }
 export type Check = {
   readonly id: string
   /** A baseline check that this restricted check replaces. */

@@ -6,12 +6,12 @@ import { type ApiServer, isStandIn, type KubeObject } from '../client/client.ts'
 import { type JsonObject, listAt } from '../objects/objects.ts'
 import { isApiError } from '../objects/status.ts'
 
-export type Review = {
+type Review = {
   readonly path: string
   readonly request: JsonObject & { uid: string; object: KubeObject }
 }
 /** A response without uid, or raw text to send. */
-export type Reply = JsonObject | { readonly raw: string; readonly status?: number } | 'hang' | 'reset'
+type Reply = JsonObject | { readonly raw: string; readonly status?: number } | 'hang' | 'reset'
 
 export type TestWebhook = {
   readonly port: number

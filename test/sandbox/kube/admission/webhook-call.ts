@@ -29,7 +29,7 @@ function destroyIdle(this: Socket): void {
   this.destroy()
 }
 
-export type Target = {
+type Target = {
   readonly host: string
   readonly port: number
   readonly serverName: string

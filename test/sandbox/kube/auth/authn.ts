@@ -5,7 +5,7 @@ import type { UserInfo } from '../objects/objects.ts'
 import { failure, unauthorized } from '../objects/status.ts'
 import type { Tokens } from './tokens.ts'
 
-export const ADMIN: UserInfo = {
+const ADMIN: UserInfo = {
   username: 'kubernetes-admin',
   groups: ['system:masters', 'system:authenticated'],
 }

@@ -45,7 +45,7 @@ function pathMatches(rules: readonly string[], path: string): boolean {
 }
 
 /** Whether one PolicyRule allows a request. */
-export function ruleAllows(rule: Rule, attributes: Attributes): boolean {
+function ruleAllows(rule: Rule, attributes: Attributes): boolean {
   if (!includes(strings(rule, 'verbs'), attributes.verb)) return false
   if (attributes.path !== undefined) return pathMatches(strings(rule, 'nonResourceURLs'), attributes.path)
   const names = strings(rule, 'resourceNames')
@@ -85,7 +85,7 @@ function rulesOf(store: Store, binding: KubeObject): Rule[] {
 }
 
 /** The rules that apply to a user, cluster-wide and in one namespace. */
-export function rulesFor(store: Store, user: UserInfo, namespace: string | undefined): Rule[] {
+function rulesFor(store: Store, user: UserInfo, namespace: string | undefined): Rule[] {
   const cluster = store.list(of('clusterrolebindings'))
   const local = namespace === undefined ? [] : store.list(of('rolebindings'), namespace)
   return [...cluster, ...local]

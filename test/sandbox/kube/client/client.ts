@@ -23,12 +23,12 @@ import { type Authority, createAuthority, type KeyPair, type Validity } from './
 import { KubeClient } from './kube-client.ts'
 import { firstLine, sendCommand } from './process.ts'
 
-export type { KubeList, KubeObject, ObjectMeta } from '../objects/objects.ts'
+export type { KubeObject, ObjectMeta } from '../objects/objects.ts'
 export { ApiError, isApiError } from '../objects/status.ts'
 export type { FaultRule } from '../server/faults.ts'
 export type { Call } from '../server/routes.ts'
 export { KubeClient } from './kube-client.ts'
-export type { Watch, WatchEvent } from './watch-client.ts'
+export type { WatchEvent } from './watch-client.ts'
 
 export type Spawn = (command: string, args: readonly string[], options: SpawnOptions) => ChildProcess
 

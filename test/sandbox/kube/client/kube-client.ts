@@ -22,7 +22,7 @@ const PATCH_TYPES = {
 } as const
 
 /** Texts of `Warning: 299 - "…"` headers. */
-export function warningsOf(headers: Answer['headers']): string[] {
+function warningsOf(headers: Answer['headers']): string[] {
   const { warning = '' } = headers
   return [
     ...Buffer.from(String(warning), 'latin1')

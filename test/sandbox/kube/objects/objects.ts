@@ -1,6 +1,6 @@
 /** Kubernetes objects as plain JSON, typed only as far as the sandbox looks into them. */
 
-export type OwnerReference = {
+type OwnerReference = {
   apiVersion: string
   kind: string
   name: string

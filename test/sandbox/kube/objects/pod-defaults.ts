@@ -6,7 +6,7 @@ import { forbidden } from './status.ts'
 import type { Store } from './store.ts'
 
 const PODS = { group: '', plural: 'pods' }
-export const API_TOKEN_MOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
+const API_TOKEN_MOUNT = '/var/run/secrets/kubernetes.io/serviceaccount'
 const API_TOKEN_VOLUME = 'kube-api-access'
 
 /** Letters of generated names (k8s.io/apimachinery/pkg/util/rand): no vowels, no look-alikes. */

@@ -8,7 +8,7 @@ const NAMES = ['cpu', 'memory']
 const MILLI = 1000
 
 /** Requests of all containers together (k8s.io/component-helpers/resource, AggregateContainerRequests), in cores and bytes. */
-export function aggregateRequests(spec: JsonObject, name: string): number | undefined {
+function aggregateRequests(spec: JsonObject, name: string): number | undefined {
   const requests = (list: string) =>
     listAt(spec, list).flatMap((container) => {
       const value = parseQuantity(objectAt(container, 'resources', 'requests')[name])

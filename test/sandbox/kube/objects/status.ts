@@ -1,7 +1,7 @@
 /** Errors of the API as `Status` objects, with the texts of k8s.io/apimachinery/pkg/api/errors. */
 import type { JsonObject } from './objects.ts'
 
-export type StatusCause = { reason?: string; message?: string; field?: string }
+type StatusCause = { reason?: string; message?: string; field?: string }
 
 export type Status = {
   kind: 'Status'
@@ -64,7 +64,7 @@ export function failure(
 }
 
 /** `pods`, `deployments.apps`: the name of a resource in messages. */
-export function qualified({ group, plural }: Subject): string {
+function qualified({ group, plural }: Subject): string {
   return group === '' ? plural : `${plural}.${group}`
 }
 

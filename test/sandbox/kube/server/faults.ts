@@ -1,14 +1,14 @@
 /** Faults on demand. They apply only to the TCP listeners, because the test process uses the unix socket. */
 
 /** The requests that a fault applies to; all of them when empty. */
-export type FaultMatch = {
+type FaultMatch = {
   /** Prefix of the path, e.g. `/openid/v1/jwks` or `/api/v1/pods`. */
   readonly path?: string
   /** RBAC verb: `get`, `list`, `watch`, `create`… */
   readonly verb?: string
 }
 
-export type Fault =
+type Fault =
   /** Never answer. */
   | { readonly kind: 'hang' }
   /** Answer 200 with this body, e.g. garbage at the JWKS path. */

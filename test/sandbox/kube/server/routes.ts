@@ -39,7 +39,7 @@ export type ResourceHandler = (
   response: ServerResponse,
 ) => Promise<void>
 
-export type RequestContext = {
+type RequestContext = {
   readonly user: UserInfo
   warn(text: string): void
   audit(key: string, value: string): void
