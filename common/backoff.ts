@@ -14,3 +14,8 @@ export function backoff(
   const whole = Math.min(cap, base * 2 ** Math.min(failures - 1, 30))
   return whole / 2 + (whole / 2) * random()
 }
+
+/** An interval that is up to a tenth shorter or longer each time, so that many processes do not come together. @param random from 0 to 1 */
+export function spread(milliseconds: number, random: () => number = Math.random): number {
+  return milliseconds * (0.9 + 0.2 * random())
+}

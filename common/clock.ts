@@ -32,14 +32,13 @@ export const systemClock: SteadyClock = {
 export function pause(clock: Clock, milliseconds: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return Promise.resolve()
   const { promise, resolve } = Promise.withResolvers<void>()
-  const done = () => {
-    cancel()
-    signal?.removeEventListener('abort', done)
-    resolve()
-  }
+  const done = () => resolve()
   const cancel = clock.after(milliseconds, done)
   signal?.addEventListener('abort', done)
-  return promise
+  return promise.finally(() => {
+    cancel()
+    signal?.removeEventListener('abort', done)
+  })
 }
 
 /** Runs `action` each time after `milliseconds`, until `signal` aborts. */

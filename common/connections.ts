@@ -107,7 +107,7 @@ export function boundedConnections({
  * if each of its connections has a request in progress and it would still have more than the newcomer, the one whose request is the
  * oldest. A peer that opens hundreds loses its own.
  */
-export const evictFromLargestPeer: Eviction = (open, newcomer, held) => {
+const evictFromLargestPeer: Eviction = (open, newcomer, held) => {
   let found: { readonly connection: Connection; readonly isIdle: boolean; readonly of: number } | undefined
   for (const connection of open) {
     const [isIdle, of] = [connection.exchange === undefined, held(connection.peer)]

@@ -1,5 +1,6 @@
 /** Where a pod's credentials come from: what the operator allows, what a namespace chooses, and how both reach the broker. */
 import { KEYS } from './keys.ts'
+import { type Failed, failed } from './result.ts'
 import { quote } from './role.ts'
 import { invalid, type Setting } from './settings.ts'
 
@@ -44,9 +45,7 @@ export const webIdentityAudience: Setting<string> = {
   help: 'audience of the second token, with which roles are assumed by web identity',
 }
 
-type SourceResult =
-  | { readonly ok: true; readonly source: CredentialSource }
-  | { readonly ok: false; readonly problem: string }
+type SourceResult = { readonly ok: true; readonly source: CredentialSource } | Failed
 
 /**
  * The source for new pods in a namespace: the one in its annotation, if the operator's list has it, otherwise the first in the list. Pods cannot choose.
@@ -61,12 +60,10 @@ export function sourceOfNamespace(
   const source = text === undefined ? allowed[0] : allowed.find((one) => one === text)
   if (source !== undefined) return { ok: true, source }
   const choice = allowed.map((one) => JSON.stringify(one)).join(' or ')
-  return {
-    ok: false,
-    problem:
-      `namespace ${namespace.name}: annotation ${KEYS.credentialSource} must be ${choice}, which is what the operator's ` +
+  return failed(
+    `namespace ${namespace.name}: annotation ${KEYS.credentialSource} must be ${choice}, which is what the operator's ` +
       `--credential-sources allow, not ${quote(text ?? '')}`,
-  }
+  )
 }
 
 /** The source in a sidecar's env; undefined if this release does not know it. */

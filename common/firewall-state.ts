@@ -2,8 +2,9 @@
  * The file in which the firewall reports to the broker that this node is guarded. The broker gives no credentials on
  * an unguarded node (`--require-firewall`), and an outdated report counts as none.
  */
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { replaceFile } from './replace-file.ts'
 import { type Failed, failed } from './result.ts'
 import { VERSION } from './version.ts'
 
@@ -35,9 +36,7 @@ const MODES: ReadonlySet<unknown> = new Set(['enforce', 'audit', 'remove'])
 /** Writes the state atomically: a reader never sees half of it. */
 export async function writeFirewallState(directory: string, state: FirewallState): Promise<void> {
   await mkdir(directory, { recursive: true })
-  const temporary = join(directory, `.${FILE}.${process.pid}`)
-  await writeFile(temporary, `${JSON.stringify({ release: VERSION, ...state })}\n`, { mode: 0o644 })
-  await rename(temporary, join(directory, FILE))
+  await replaceFile(directory, FILE, { release: VERSION, ...state }, 0o644)
 }
 
 /** Why a node counts as unguarded, or undefined if it is guarded. Never throws. */

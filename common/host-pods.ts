@@ -2,10 +2,10 @@
  * The file in which the broker reports to the firewall which pods of this node are on the host network, and which of them
  * may use the node's role: the firewall has no access to the Kubernetes API.
  */
-import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from './errors.ts'
 import { readBoundedFile } from './read-bounded.ts'
+import { replaceFile } from './replace-file.ts'
 import { type Failed, failed } from './result.ts'
 
 /** A pod on the host network. */
@@ -32,9 +32,7 @@ export const isPodUid = (text: string) => UID.test(text)
 /** Replaces the list; a reader never sees half of it. Of more than {@link MAX_HOST_PODS}, those that are allowed come first. */
 export async function writeHostPods(directory: string, pods: readonly HostPod[]): Promise<void> {
   const kept = pods.toSorted((a, b) => Number(b.allowed) - Number(a.allowed)).slice(0, MAX_HOST_PODS)
-  const temporary = join(directory, `.${FILE}.${process.pid}`)
-  await writeFile(temporary, `${JSON.stringify({ version: SHAPE, pods: kept })}\n`, { mode: 0o644 })
-  await rename(temporary, join(directory, FILE))
+  await replaceFile(directory, FILE, { version: SHAPE, pods: kept }, 0o644)
 }
 
 /** The list as the broker last wrote it, or why there is none; never throws. */

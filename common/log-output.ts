@@ -13,7 +13,7 @@ import { LINE_KINDS, type LineKind, type Logger, type LogLevel, lineLogger } fro
 
 const STDOUT = 1
 /** Enough for a burst; in every pod. */
-const SMALL = 16 * 1024
+const MAX_WAITING = 16 * 1024
 /** An output that stays full, as under a container runtime that hangs, is tried less and less often. */
 const RETRY = { base: 50, cap: 1000 }
 /** How long a process that ends waits for a slow reader. It has a second to end. */
@@ -30,7 +30,7 @@ export const linesLost = (): Readonly<Record<LineKind, number>> => lost
 
 /** A logger on standard output; its lines are lost as {@link stdoutLines} says. */
 export function stdoutLogger(component: string, level: LogLevel): Logger {
-  return lineLogger(component, level, stdoutLines(component, SMALL).write)
+  return lineLogger(component, level, stdoutLines(component, MAX_WAITING).write)
 }
 
 /**

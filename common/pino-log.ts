@@ -3,14 +3,14 @@ import { LOG_LEVELS, type LogFields, type Logger, type LogLevel, lineKind } from
 import { stdoutLines } from './log-output.ts'
 
 /** Characters that may wait: about 800 audit lines, which is little for a process that uses tens of megabytes. */
-const CAPACITY = 256 * 1024
+const MAX_WAITING = 256 * 1024
 
 /**
  * pino behind our {@link Logger}, printing the same shape as `lineLogger`, through the same output (`log-output.ts`): a line is
  * written before the call returns, so that the last one before an exit is not lost, unless the output is not read.
  */
 export function pinoLogger(component: string, level: LogLevel): Logger {
-  const lines = stdoutLines(component, CAPACITY)
+  const lines = stdoutLines(component, MAX_WAITING)
   // pino writes each line before the call returns, so that this kind is that of the line being written.
   let kind: Parameters<typeof lines.write>[1] = level
   const log = pino(

@@ -1,3 +1,4 @@
+import { BoundedMap } from './bounded-map.ts'
 import type { Clock } from './clock.ts'
 
 /** Lets `perSecond` through on average and `burst` at once. */
@@ -5,12 +6,13 @@ export type TokenBucket = ReturnType<typeof tokenBucket>
 
 /** A token bucket, full at first. */
 export function tokenBucket(perSecond: number, burst: number, clock: Clock) {
+  let [rate, max] = [perSecond, burst]
   let tokens = burst
   let at = clock.now()
   const refill = () => {
     const now = clock.now()
     // A clock that was set back adds nothing.
-    tokens = Math.min(burst, tokens + (Math.max(0, now - at) / 1000) * perSecond)
+    tokens = Math.min(max, tokens + (Math.max(0, now - at) / 1000) * rate)
     at = now
   }
   return {
@@ -24,7 +26,29 @@ export function tokenBucket(perSecond: number, burst: number, clock: Clock) {
     /** Milliseconds until there is one; 0 when there is. */
     wait: () => {
       refill()
-      return tokens >= 1 ? 0 : Math.ceil(((1 - tokens) / perSecond) * 1000)
+      return tokens >= 1 ? 0 : Math.ceil(((1 - tokens) / rate) * 1000)
     },
+    /** Another rate and burst from now on. @param left how many there are now; below 0 for a longer wait */
+    change: (newPerSecond: number, newBurst: number, left?: number) => {
+      refill()
+      rate = newPerSecond
+      max = newBurst
+      tokens = left ?? tokens
+    },
+  }
+}
+
+/**
+ * A token bucket for each key.
+ *
+ * @param max keys that are remembered: the bucket of a forgotten one is full again
+ * @returns takes one of a key when there is one
+ */
+export function tokenBuckets(perSecond: number, burst: number, clock: Clock, max: number) {
+  const byKey = new BoundedMap<string, TokenBucket>(max)
+  return (key: string): boolean => {
+    const bucket = byKey.get(key) ?? tokenBucket(perSecond, burst, clock)
+    byKey.set(key, bucket)
+    return bucket.take()
   }
 }

@@ -12,25 +12,25 @@ export type Loop = {
 }
 
 /**
- * Calls `step` at once, then again after the number of milliseconds with which its promise resolved, until stopped. After a jump of the
- * wall clock it is called at once, since the delay was planned by the earlier time.
+ * Calls `step` at once, then again after the number of milliseconds with which its promise resolved, until that is undefined or the loop
+ * is stopped. After a jump of the wall clock it is called at once, since the delay was planned by the earlier time.
  *
  * @param step never rejects
  * @param onJump called with the size of a jump in milliseconds, forward positive
  */
 export function repeat(
   clock: SteadyClock,
-  step: () => Promise<number>,
+  step: () => Promise<number | undefined>,
   onJump: (milliseconds: number) => void = () => {},
 ): Loop {
   let stopped = false
   let cancel = () => {}
 
-  const run = async () => {
+  async function run() {
     const delay = await step()
-    if (!stopped) sleep(clock.monotonic() + delay, clock.now() - clock.monotonic())
+    if (!stopped && delay !== undefined) sleep(clock.monotonic() + delay, clock.now() - clock.monotonic())
   }
-  const sleep = (until: number, offset: number) => {
+  function sleep(until: number, offset: number) {
     const left = until - clock.monotonic()
     cancel = clock.after(Math.min(left, SLICE_MS), () => {
       const jump = clock.now() - clock.monotonic() - offset

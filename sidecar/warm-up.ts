@@ -16,8 +16,6 @@ const MAX_BODY = 64 * 1024
 /** Where this process can be reached. */
 export type Endpoint = { readonly host: string; readonly port: number }
 
-export type WarmUp = ReturnType<typeof warmUpOf>
-
 /** A warm-up, to be run. */
 export function warmUpOf() {
   // Only this process knows the mark, so that no other request is left out of log and metrics.

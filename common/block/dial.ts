@@ -1,6 +1,7 @@
 import { createSocket } from 'node:dgram'
 import { readFile } from 'node:fs/promises'
 import { connect } from 'node:net'
+import { timedPromise } from '../timed-promise.ts'
 
 /** The result of a TCP connection to an address and port. */
 export type DialResult =
@@ -18,20 +19,16 @@ export type DialResult =
  * throttled container, still counts
  */
 export function dial(address: string, port: number, timeoutMs: number): Promise<DialResult> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: address, port })
-    const end = (result: DialResult) => {
-      clearTimeout(timer)
-      socket.destroy()
-      resolve(result)
-    }
+  const socket = connect({ host: address, port })
+  const { promise, resolve } = timedPromise<DialResult>(timeoutMs, ({ resolve }) => {
     // Timers that are due come before sockets: only after these was there silence.
-    const timer = setTimeout(() => setImmediate(end, 'no-answer'), timeoutMs)
-    socket.on('connect', () => end('answered'))
-    socket.on('error', (error: NodeJS.ErrnoException) =>
-      end(error.code === 'ECONNREFUSED' ? 'refused' : 'no-answer'),
-    )
+    setImmediate(resolve, 'no-answer')
   })
+  socket.on('connect', () => resolve('answered'))
+  socket.on('error', (error: NodeJS.ErrnoException) =>
+    resolve(error.code === 'ECONNREFUSED' ? 'refused' : 'no-answer'),
+  )
+  return promise.finally(() => socket.destroy())
 }
 
 /** Where this network namespace sends packets for an address. */

@@ -1,6 +1,6 @@
 import type { DialResult, Route } from './dial.ts'
 
-type ProofOptions = {
+type ProofDeps = {
   readonly metadata: readonly string[]
   readonly acceptDrop: boolean
   /** Protects the connections from NAT inside the pod, before every round; returns a message if it failed. */
@@ -44,7 +44,7 @@ export function createProof({
   prepare,
   routeTo,
   dial,
-}: ProofOptions): () => Promise<Proof> {
+}: ProofDeps): () => Promise<Proof> {
   const silent = new Map<string, number>()
 
   const isRefused = (address: string, result: DialResult): boolean => {

@@ -9,27 +9,27 @@ export const oversize = Symbol('oversize')
 
 /**
  * The JSON values of a stream with one per line, as a watch sends them. An unfinished last line (a connection that was
- * cut) is dropped: its event comes again with the next watch. A line longer than `most` bytes is not kept, and yields
+ * cut) is dropped: its event comes again with the next watch. A line longer than `max` bytes is not kept, and yields
  * {@link oversize}.
  *
  * @throws {SyntaxError} on a line that is not JSON
  */
 export async function* jsonLines(
   chunks: AsyncIterable<Buffer>,
-  most: number = MAX_OBJECT,
+  max: number = MAX_OBJECT,
 ): AsyncGenerator<unknown> {
   const parts: Buffer[] = []
   let size = 0
   const add = (part: Buffer) => {
     size += part.length
-    if (size > most) parts.length = 0
+    if (size > max) parts.length = 0
     else if (part.length > 0) parts.push(part)
   }
   for await (const chunk of chunks) {
     let from = 0
     for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, from)) {
       add(chunk.subarray(from, end))
-      const isOversize = size > most
+      const isOversize = size > max
       const line = Buffer.concat(parts.splice(0)).toString('utf8')
       size = 0
       from = end + 1

@@ -15,12 +15,13 @@ const MAX_ENVELOPE = 256 * 1024
 
 /**
  * @param of `list`: the elements of the list's `items`; `stream`: the objects of a watch, one after the other
- * @param most bytes of an object, less its managedFields
+ * @param max bytes of an object, less its managedFields
  */
-export function objectSplitter(of: 'list' | 'stream', most: number = MAX_OBJECT) {
+// oxlint-disable-next-line max-lines-per-function -- All of it shares the state of one pass over the bytes.
+export function objectSplitter(of: 'list' | 'stream', max: number = MAX_OBJECT) {
   /** How many brackets are open around an object. */
   const outside = of === 'list' ? 2 : 0
-  const [kept, envelope] = [pieces(most), pieces(MAX_ENVELOPE)]
+  const [kept, envelope] = [pieces(max), pieces(MAX_ENVELOPE)]
   let depth = 0
   let string: StringState = NO_STRING
   let isInItems = of === 'stream'
@@ -118,8 +119,8 @@ function endsWith(chunk: Buffer, at: number, text: string): boolean {
 
 type Pieces = ReturnType<typeof pieces>
 
-/** Bytes of a value that arrives in pieces; values longer than `most` are not kept. */
-function pieces(most: number) {
+/** Bytes of a value that arrives in pieces; values longer than `max` are not kept. */
+function pieces(max: number) {
   let parts: Buffer[] = []
   let size = 0
   const text = () => {
@@ -131,12 +132,12 @@ function pieces(most: number) {
     text,
     add(part: Buffer) {
       size += part.length
-      if (size > most) parts = []
+      if (size > max) parts = []
       else parts.push(part)
     },
     /** @throws {SyntaxError} */
     take(): unknown {
-      const [isOversize, json] = [size > most, text()]
+      const [isOversize, json] = [size > max, text()]
       parts = []
       size = 0
       return isOversize ? oversize : JSON.parse(json)

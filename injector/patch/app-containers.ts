@@ -3,8 +3,9 @@
  * container credentials, where to request these and with which secret. Removes what is left from an earlier pass in another mode, or from
  * the pod from which a manifest was copied.
  */
+import { posix } from 'node:path'
 import { APP_MOUNT } from '../form/volumes.ts'
-import type { JsonObject } from '../json.ts'
+import { blank, isObject, type JsonObject } from '../json.ts'
 import { add, type PatchOp, pointer, remove } from '../json-patch.ts'
 import { CONTAINER_ENV, ENDPOINT_ENV, isContainerVariable, SIDECAR_ENDPOINT } from '../pod/endpoint.ts'
 import { isMeshContainer } from '../pod/mesh.ts'
@@ -34,7 +35,7 @@ export function appContainerOps(
     ),
   ].filter(({ container }) => !isMeshContainer(container))
   return all.flatMap(({ container, at }) => {
-    const gets = containerCredentials && !choosesOtherCredentials(container)
+    const gets = containerCredentials && !choosesOtherCredentials(container, spec.volumes ?? [])
     const leftover = (entry: EnvVar) =>
       (isContainerVariable(entry) && !gets) || (isEndpoint(entry) && redirect === 'nft' && wasInjected)
     const wanted = [...(redirect === 'env' ? [ENDPOINT] : []), ...(gets ? CONTAINER_ENV : [])]
@@ -74,7 +75,7 @@ function listOps(path: string, actual: unknown, entries: readonly JsonObject[]):
  * adding them could override what its author wants: other container credentials (ECS, EKS Pod Identity, a vault), another metadata
  * service, or none. Keys and web identity (IRSA) come first in every SDK; with them, container credentials would only hide a mistake.
  */
-function choosesOtherCredentials({ env, volumeMounts }: Container): boolean {
+function choosesOtherCredentials({ env, volumeMounts }: Container, volumes: readonly JsonObject[]): boolean {
   const chooses = (entry: EnvVar) => {
     const { name, value } = entry
     if (name.startsWith('AWS_CONTAINER_')) return !isContainerVariable(entry)
@@ -82,16 +83,38 @@ function choosesOtherCredentials({ env, volumeMounts }: Container): boolean {
     if (name === 'AWS_EC2_METADATA_DISABLED') return value?.toLowerCase() === 'true'
     return name === 'AWS_ACCESS_KEY_ID' || name === 'AWS_WEB_IDENTITY_TOKEN_FILE'
   }
-  return (env ?? []).some(chooses) || (volumeMounts ?? []).some(conflicts)
+  return (env ?? []).some(chooses) || (volumeMounts ?? []).some((mount) => conflicts(mount, volumes))
 }
 
-/** Whether a mount conflicts with ours: at the same path, or read-only above it, where the container runtime cannot create our directory. */
-function conflicts({ name, mountPath, readOnly }: JsonObject): boolean {
-  const path = String(mountPath)
-    .replace(/^\/run(?=\/|$)/, '/var/run')
-    .replace(/\/+$/, '')
+/** Volumes that the kubelet fills, and mounts read-only whatever the mount says (`GetAttributes` of each volume plugin). */
+const FILLED = ['secret', 'configMap', 'downwardAPI', 'projected'] as const
+
+/**
+ * Whether a mount conflicts with ours: at our path or below it, or above it and read-only, where the container runtime cannot create our directory.
+ * In the volumes that it fills, the kubelet itself creates the directories of mounts below, if one path as it is written is part of the other
+ * (`MakeNestedMountpoints`): not if the one begins with `/run` and the other with `/var/run`, which is a link to it, and not in a `subPath`.
+ */
+function conflicts(mount: JsonObject, volumes: readonly JsonObject[]): boolean {
+  const { name, mountPath, readOnly, subPath, subPathExpr } = mount
   if (name === APP_MOUNT.name) return false
-  return (
-    path === APP_MOUNT.mountPath || (readOnly === true && `${APP_MOUNT.mountPath}/`.startsWith(`${path}/`))
-  )
+  // The kubelet accepts a path without a slash at its start, too.
+  const path = posix.resolve('/', String(mountPath)).replace(/^\/run(?=\/|$)/, '/var/run')
+  if (isAtOrBelow(path, APP_MOUNT.mountPath)) return true
+  if (!isAtOrBelow(APP_MOUNT.mountPath, path)) return false
+  const volume = volumes.find((one) => one.name === name) ?? {}
+  const isFilled = FILLED.some((source) => isObject(volume[source]))
+  const isCreated =
+    isFilled &&
+    blank(subPath) &&
+    blank(subPathExpr) &&
+    isAtOrBelow(APP_MOUNT.mountPath, posix.normalize(String(mountPath)))
+  return (readOnly === true || isFilled || isReadOnly(volume)) && !isCreated
 }
+
+/** Whether a volume of another kind is mounted read-only by itself: an image, or one with `readOnly` in its source (CSI, a claim, NFS, …). */
+const isReadOnly = (volume: JsonObject): boolean =>
+  isObject(volume.image) ||
+  Object.values(volume).some((source) => isObject(source) && source.readOnly === true)
+
+const isAtOrBelow = (path: string, directory: string): boolean =>
+  `${path}/`.startsWith(`${directory.replace(/\/+$/, '')}/`)

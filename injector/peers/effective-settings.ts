@@ -3,7 +3,9 @@
  *
  *   other replicas                            → this replica writes      → and also accepts
  *   none, or all with the same settings       → by its own settings      →
- *   other settings, judge by form             → by its own settings      → their images, role keys and service account keys
+ *   other settings, judge by form             → by its own settings, and → their images, role keys, service account keys and
+ *                                               theirs where its own lack  credential sources, which namespaces may name
+ *                                               service account roles
  *   one accepts only its own writing (0.1.0)  → what that one would      → all of these, including its own
  *
  * docs/decisions/0098 compares the alternatives.
@@ -28,12 +30,18 @@ export function effectiveSettings(
   gone: readonly InjectionSettings[] = [],
 ): InjectionSettings {
   const strict = strictPeer(peers)
-  const writes = strict === undefined ? own : writesAs(strict.settings, own)
-  const all = [own, ...peers.filter(isReadable).map(({ settings }) => settings), ...gone]
+  const serving = [own, ...peers.filter(isReadable).map(({ settings }) => settings)]
+  const writes =
+    strict === undefined
+      ? { ...own, serviceAccountKey: accountKeyAmong(serving) }
+      : writesAs(strict.settings, own)
+  const all = [...serving, ...gone]
   const others = (value: (settings: InjectionSettings) => string) =>
     [...new Set(all.map(value))].filter((one) => one !== value(writes))
   const among = {
     ...writes,
+    // A replica that writes web identity only because another one has it has no audience of its own.
+    webIdentityAudience: (all.find(hasWebIdentity) ?? writes).webIdentityAudience,
     otherCredentialSources: [
       ...new Map(all.map(({ credentialSources: list }) => [list.join(), list])).values(),
     ].filter((list) => list.join() !== writes.credentialSources.join()),
@@ -46,6 +54,16 @@ export function effectiveSettings(
   }
   return sameSettings(among, own) ? own : among
 }
+
+/**
+ * Roles of service accounts are on while any replica has them on. Otherwise a pod could get the default role instead of its account's, or a
+ * role that its account's list forbids, because of the replica that happens to get its review.
+ */
+const accountKeyAmong = (serving: readonly InjectionSettings[]) =>
+  serving.map(({ serviceAccountKey }) => serviceAccountKey).find((key) => key !== undefined)
+
+const hasWebIdentity = ({ credentialSources }: InjectionSettings) =>
+  credentialSources.includes('web-identity')
 
 /** The strict replica whose form is written: of several, the newest that is not terminating; they refuse each other's pods anyway. */
 export function strictPeer(peers: readonly Peer[]): Readable | undefined {

@@ -2,9 +2,8 @@
  * Writes findings as Events on the pod. The name of an Event is derived from the pod and the content, so every replica gives it the
  * same name, and the second one to write it gets 409 and stops.
  */
-import { BoundedMap } from '../../common/bounded-map.ts'
 import { type EventOutcome, eventWriter } from '../../common/kube/events.ts'
-import { type TokenBucket, tokenBucket } from '../../common/token-bucket.ts'
+import { tokenBuckets } from '../../common/token-bucket.ts'
 import type { Finding, WatchedPod } from './pod.ts'
 
 export type PodEvents = ReturnType<typeof podEvents>
@@ -26,21 +25,13 @@ export function podEvents(
   instance: string,
   onOutcome: (outcome: EventOutcome) => void,
 ) {
-  const { clock } = deps
-  const ofNamespace = new BoundedMap<string, TokenBucket>(MAX_NAMESPACES)
-  const admits = (namespace: string) => {
-    const bucket =
-      ofNamespace.get(namespace) ?? tokenBucket(PER_SECOND_AND_NAMESPACE, BURST_OF_NAMESPACE, clock)
-    ofNamespace.set(namespace, bucket)
-    return bucket.take()
-  }
   const policy = {
     controller: 'pod2iam.dev/injector',
     instance,
     repeatMs: AGAIN_MS,
     isCounted: false,
     maxKnown: MAX_KNOWN,
-    admits,
+    admits: tokenBuckets(PER_SECOND_AND_NAMESPACE, BURST_OF_NAMESPACE, deps.clock, MAX_NAMESPACES),
   }
   const write = eventWriter(deps, policy, onOutcome)
   return {

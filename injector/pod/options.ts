@@ -105,17 +105,29 @@ function asksForContainer(
 }
 
 /**
+ * The credential sources that a namespace may name: this replica's list, whose first is the default, and, while they serve, those of other
+ * replicas. Otherwise namespaces that are annotated together with a change of the list would lose pods during its rollout.
+ */
+export function namedSources({
+  credentialSources,
+  otherCredentialSources,
+}: InjectionSettings): readonly CredentialSource[] {
+  return [...new Set([credentialSources, ...otherCredentialSources].flat())]
+}
+
+/**
  * AssumeRoleWithWebIdentity supports neither external ids nor our session tags and source identities, so a pod that relies on them must
  * not be admitted.
  */
 function sourceOf(
   annotations: Annotations,
   namespace: Namespace,
-  { credentialSources, mayWriteNewFields, sessionTags, sourceIdentity }: InjectionSettings,
+  settings: InjectionSettings,
   warnings: string[],
 ): CredentialSource {
-  const chosen = sourceOfNamespace(namespace, credentialSources)
-  if (!chosen.ok) throw new AnnotationError(chosen.problem)
+  const { mayWriteNewFields, sessionTags, sourceIdentity } = settings
+  const chosen = sourceOfNamespace(namespace, namedSources(settings))
+  if (!chosen.ok) throw new AnnotationError(chosen.detail)
   if (annotations[KEYS.credentialSource] !== undefined)
     warnings.push(`annotation ${KEYS.credentialSource} has no effect on a pod: it belongs on the namespace`)
   if (chosen.source === 'node-role') return chosen.source

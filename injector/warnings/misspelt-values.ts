@@ -2,11 +2,12 @@
 import { HOST_NETWORK_ALLOWED, injectionMode, KEYS } from '../../common/keys.ts'
 import { LOG_LEVELS } from '../../common/log.ts'
 import { judgeRole, type PolicySettings, parsePatterns } from '../../common/policy.ts'
-import { parseRoleArn, quote, resolveRole } from '../../common/role.ts'
+import { parseRoleArn, quote, type Role, resolveRole } from '../../common/role.ts'
 import { parseSessionPolicies } from '../../common/session-policies.ts'
 import type { InjectionSettings } from '../injection-settings.ts'
 import { ANY_BASE } from '../pod/identity.ts'
 import type { Namespace } from '../pod/namespace.ts'
+import { namedSources } from '../pod/options.ts'
 import { CONTAINER_MODES, GATE_MODES, REDIRECT_MODES, TOKEN_MODES } from '../settings.ts'
 import { editDistance } from './edit-distance.ts'
 
@@ -54,7 +55,7 @@ export function namespaceValues(
     ...choice(
       `annotation ${KEYS.credentialSource}`,
       annotations[KEYS.credentialSource],
-      settings.credentialSources,
+      namedSources(settings),
     ),
     ...allowLists(name, annotations, settings.policy),
     ...externalIds(annotations[KEYS.allowedExternalIds]),
@@ -90,18 +91,22 @@ function injectionLabel(value: string | undefined): string[] {
 
 /** Checks each list separately with `judgeRole`: a list that it cannot parse allows nothing. */
 function allowLists(name: string, annotations: Texts, policy: PolicySettings): string[] {
-  const any = parseRoleArn(`${ANY_BASE}any`)
-  if (!policy.restrictions || !any.ok) return []
+  if (!policy.restrictions) return []
   return [KEYS.allowedRoles, KEYS.permitted].flatMap((key) => {
     const text = annotations[key]
     if (text === undefined) return []
-    const judgement = judgeRole(
-      any.role,
-      { name, annotations: { [key]: text } },
-      { ...policy, permittedRoles: [] },
+    const problem = whyNothingIsAllowed((role) =>
+      judgeRole(role, { name, annotations: { [key]: text } }, { ...policy, permittedRoles: [] }),
     )
-    return !judgement.ok && judgement.detail.endsWith('so nothing is allowed') ? [judgement.detail] : []
+    return problem === undefined ? [] : [problem]
   })
+}
+
+/** Why a list allows no role at all, because it cannot be read. */
+export function whyNothingIsAllowed(judge: (role: Role) => ReturnType<typeof judgeRole>): string | undefined {
+  const any = parseRoleArn(`${ANY_BASE}any`)
+  const judgement = any.ok ? judge(any.role) : any
+  return !judgement.ok && judgement.detail.endsWith('so nothing is allowed') ? judgement.detail : undefined
 }
 
 function externalIds(text: string | undefined): string[] {

@@ -26,8 +26,8 @@ import { type ClusterWatches, watchCluster } from './kubernetes/watches.ts'
 import type { BrokerMetrics } from './metrics.ts'
 import { brokerHandlers } from './server/handlers.ts'
 import { type Grant, grantOf, sessionKey } from './sessions/entries.ts'
-import { stsQueue } from './sessions/queue.ts'
-import { type Sessions, sessionStore } from './sessions/sessions.ts'
+import { type Sessions, type SessionsDeps, sessionStore } from './sessions/sessions.ts'
+import { type StsQueue, stsQueue } from './sessions/sts-queue.ts'
 import { type WarmUp, warmUp } from './sessions/warm-up.ts'
 import { type BrokerSettings, entitlementSettings } from './settings.ts'
 
@@ -62,76 +62,89 @@ export function createBroker(
   environmentRegion?: string,
 ) {
   const { kube, imds, clock, log, verifier = tokenVerifier } = deps
-  const { nodeName, roleKey, audience, stateDir, stsQps: perSecond, stsConcurrency: concurrency } = settings
+  const { nodeName, roleKey, stateDir } = settings
   const region = settings.region ?? environmentRegion
   const stopping = new AbortController()
-  const running = { kube, imds, clock, log, signal: stopping.signal }
+  const { signal } = stopping
+  const running = { kube, imds, clock, log, signal }
 
-  const { onIssued, onRefused, onRejected } = auditTrail(deps, nodeName, (outcome) =>
-    metrics.events.inc({ outcome }),
-  )
-  const pods = podStore((object) => podRecord(object, roleKey))
-  const namespaces = namespaceStore(clock)
-  const reads = liveReads({ pods, namespaces, live: limitedReader(kube, clock), clock, nodeName, roleKey })
-  const accounts = settings.serviceAccountRoles ? serviceAccounts(kube, clock) : undefined
+  const trail = auditTrail(deps, nodeName, (outcome) => metrics.events.inc({ outcome }))
+  const { pods, namespaces, reads, accounts } = clusterKnowledge(settings, running)
   const keys = signingKeys(running, settings.issuer)
-  const verify = verifier(keys, audience, clock)
-  const known = { verify, pods, reads, clock, nodeName, roleKey, ownAddresses: settings.listen }
-  const authenticate = authenticator({ ...known, onRefused, onRejected })
-
+  const authenticate = authenticator({
+    ...{ pods, reads, clock, nodeName, roleKey, onRefused: trail.onRefused, onRejected: trail.onRejected },
+    verify: verifier(keys, settings.audience, clock),
+    ownAddresses: settings.listen,
+  })
   const assumers = assumersOf({ ...settings, region }, { ...running, ...deps }, (outcome) =>
     metrics.stsCalls.inc({ outcome }),
   )
   const policy = authorizer({
-    ...{ namespaces, reads, accounts, roles: assumers.roles, onRefused },
+    ...{ namespaces, reads, accounts, roles: assumers.roles },
     settings: entitlementSettings(settings),
     whyUnguarded: () => whyUnguarded(stateDir, clock.now()),
   })
-  const queue = stsQueue({ perSecond, concurrency }, clock)
+  const queue = stsQueue({ perSecond: settings.stsQps, concurrency: settings.stsConcurrency }, clock)
   const sessions = sessionStore({
-    ...{ scope: settings.sessionScope, assume: assumers.assume, queue, clock },
+    ...{ scope: settings.sessionScope, assume: assumers.assume, queue, clock, signal },
     isStillValid: (grant) => isStillGranted(grant, pods, policy),
-    explain: (failure, thrown, context) =>
-      stsProblem(failure, thrown, {
-        ...context,
-        callerArn: assumers.callerArn(),
-        federation: { issuer: keys.current()?.issuer, audience: settings.webIdentityAudience },
-      }),
+    explain: explainer(keys, assumers, settings.webIdentityAudience),
     on: {
-      issued: onIssued,
-      failed: ({ pod }, problem) => onRefused(pod, problem),
+      issued: trail.onIssued,
+      failed: ({ pod }, problem) => trail.onRefused(pod, problem),
       cache: (outcome) => metrics.cache.inc({ outcome }),
     },
   })
   const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, load: accounts?.load })
   const snapshot = metadataSnapshot(imds, { allowed: settings.metadataAllow, region }, running)
-  reviewOnChange({ pods, namespaces, accounts, assumers }, sessions, warm)
+
+  const onKnown = reviewOnChange({ pods, namespaces, accounts }, sessions, warm)
+  keys.start()
+  assumers.start(onKnown)
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
-  writeHostPodsOnChange({ pods, podsSynced: watches.podsSynced, settings }, running)
+  writeHostPodsOnChange(settings, { ...running, pods, podsSynced: watches.podsSynced })
 
   return {
     handlers: brokerHandlers({
-      ...{ authenticate, authorizer: policy, sessions, snapshot, onRefused, onRejected },
+      ...{ ...trail, authenticate, authorizer: policy, sessions, snapshot },
       checkWebIdentity: webIdentityChecker(keys, settings.webIdentityAudience, clock, nodeName),
     }),
     /** A code and a sentence while it cannot answer yet, or undefined. */
     whyNotReady: () => whyNotReady(keys, watches, assumers),
-    observed: {
-      pods: pods.size,
-      sessions: sessions.size,
-      soonestExpiry: sessions.soonestExpiry,
-      overdue: sessions.overdue,
-      waitingForSts: queue.waiting,
-      watchAges: watches.ages,
-      leftOut: watches.leftOut,
-    },
+    observed: observedOf(pods, sessions, queue, watches),
     stop: () => {
       stopping.abort()
-      keys.stop()
-      sessions.stop()
       kube.close()
       imds.close()
     },
+  }
+}
+
+/** What the checks know of pods, namespaces and service accounts, and how they learn more. */
+function clusterKnowledge(
+  { nodeName, roleKey, serviceAccountRoles }: BrokerSettings,
+  { kube, clock }: Pick<BrokerDeps, 'kube' | 'clock'>,
+) {
+  const pods = podStore((object) => podRecord(object, roleKey))
+  const namespaces = namespaceStore(clock)
+  const reads = liveReads({ pods, namespaces, live: limitedReader(kube, clock), clock, nodeName, roleKey })
+  return { pods, namespaces, reads, accounts: serviceAccountRoles ? serviceAccounts(kube, clock) : undefined }
+}
+
+/** Explains a failure of STS by what is known of the caller. */
+function explainer(keys: SigningKeys, assumers: Assumers, audience: string): SessionsDeps['explain'] {
+  return (failure, thrown, context) =>
+    stsProblem(failure, thrown, {
+      ...{ ...context, callerArn: assumers.callerArn() },
+      federation: { issuer: keys.current()?.issuer, audience },
+    })
+}
+
+function observedOf(pods: Pods, sessions: Sessions, queue: StsQueue, watches: ClusterWatches) {
+  const { size, soonestExpiry, overdue } = sessions
+  return {
+    ...{ pods: pods.size, sessions: size, soonestExpiry, overdue },
+    ...{ waitingForSts: queue.waiting, watchAges: watches.ages, leftOut: watches.leftOut },
   }
 }
 
@@ -147,17 +160,16 @@ function isStillGranted(grant: Grant, pods: Pods, policy: Pick<Authorizer, 'enti
   }
 }
 
-/** Reviews the affected grants whenever something changes on which decisions depend. */
+/** Reviews the affected grants whenever something changes on which decisions depend. Returns what reviews all of them. */
 function reviewOnChange(
   on: {
     readonly pods: Pods
     readonly namespaces: Namespaces
     readonly accounts: ServiceAccounts | undefined
-    readonly assumers: Assumers
   },
   sessions: Sessions,
   warm: WarmUp,
-): void {
+): () => void {
   on.pods.subscribe({
     gone: sessions.dropPod,
     changed: (changed) => {
@@ -175,11 +187,10 @@ function reviewOnChange(
     sessions.review(({ pod }) => isOfAccount(on.pods.get(pod.uid), account))
     warm.account(account)
   })
-  const onKnown = () => {
+  return () => {
     sessions.review(() => true)
     warm.all()
   }
-  on.assumers.start(onKnown)
 }
 
 function whyNotReady(keys: SigningKeys, watches: ClusterWatches, assumers: Assumers): NotReady | undefined {

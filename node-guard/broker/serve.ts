@@ -5,7 +5,7 @@ import { type BrokerDeps, createBroker } from './broker.ts'
 import { refreshSeconds } from './instance/metadata.ts'
 import { brokerMetrics } from './metrics.ts'
 import { brokerApp, type OnAnswer } from './server/app.ts'
-import { brokerServer } from './server/connections.ts'
+import { brokerServer } from './server/http-server.ts'
 import { listenAll, PORT_TAKEN, whyTaken } from './server/listen.ts'
 import type { BrokerSettings } from './settings.ts'
 
@@ -20,7 +20,7 @@ export function startBroker(settings: BrokerSettings, deps: BrokerDeps, environm
     metrics.requests.inc({ path, code })
     if (path === 'credentials') metrics.requestSeconds.observe(seconds)
   }
-  const app = brokerApp(broker.handlers, log, onAnswer, refreshSeconds(settings.metadataAllow))
+  const app = brokerApp(broker.handlers, log, onAnswer, refreshSeconds(settings.metadataAllow), clock)
   const listeners = listenAll(settings.listen, settings.port, () => brokerServer(app), { clock, log })
   metrics.restricts(settings)
   metrics.observe({ ...broker.observed, listeners: () => listeners.bound().length })

@@ -51,15 +51,8 @@ const MAX_ANSWER = 256 * 1024
  *
  * An HTTP status of any kind is an answer; only after an address that gives none the next one is tried.
  */
-export function brokerClient({
-  urls,
-  readToken,
-  readWebIdentity,
-  isTrusted = isBrokerAddress,
-  onRelease = () => {},
-  connectTimeout = 1000,
-  answerTimeout = 10_000,
-}: BrokerOptions): BrokerClient {
+export function brokerClient(options: BrokerOptions): BrokerClient {
+  const { urls, readToken, readWebIdentity, onRelease = () => {} } = options
   let first = 0
   let release: string | undefined
   const learn = (server: string | undefined) => {
@@ -69,11 +62,10 @@ export function brokerClient({
     onRelease(current)
   }
   return async (path) => {
-    let token: string
-    let webIdentity: string | undefined
+    let tokens: Tokens
     try {
-      token = readToken()
-      if (path === CREDENTIALS_PATH) webIdentity = readWebIdentity?.()
+      const token = readToken()
+      tokens = { token, webIdentity: path === CREDENTIALS_PATH ? readWebIdentity?.() : undefined }
     } catch (error) {
       return { kind: 'failure', code: 'token-unreadable', detail: messageOf(error) }
     }
@@ -83,31 +75,11 @@ export function brokerClient({
       const index = (first + turn) % urls.length
       const base = urls[index] ?? ''
       try {
-        const { hostname, port } = new URL(base)
-        const host = hostname.replace(/^\[|\]$/g, '')
-        const { status, header, body } = await get({
-          host,
-          port: Number(port || 80),
-          path,
-          headers: {
-            Authorization: `Bearer ${token}`,
-            ...(webIdentity !== undefined && isTrusted(host) ? { [WEB_IDENTITY_HEADER]: webIdentity } : {}),
-            Accept: 'application/json',
-            'User-Agent': `pod2iam-sidecar/${VERSION}`,
-          },
-          connectTimeout,
-          answerTimeout,
-          maxBody: MAX_ANSWER,
-        })
+        const { status, header, body } = await ask(base, path, tokens, options)
         first = index
         learn(header('server'))
-        return {
-          kind: 'answer',
-          status,
-          retryAfter: header('retry-after'),
-          cacheControl: header('cache-control'),
-          body,
-        }
+        const retryAfter = header('retry-after')
+        return { kind: 'answer', status, retryAfter, cacheControl: header('cache-control'), body }
       } catch (error) {
         garbled ||= error instanceof AnswerError
         failures.push(`${base}: ${messageOf(error)}`)
@@ -116,6 +88,33 @@ export function brokerClient({
     const detail = `The broker on this node does not answer (${failures.join('; ')}). Remedy: look at the node-guard pod of this node.`
     return { kind: 'failure', code: garbled ? 'broker-answer-invalid' : 'broker-unreachable', detail }
   }
+}
+
+type Tokens = { readonly token: string; readonly webIdentity: string | undefined }
+
+/** @throws if the broker gives no answer at this address */
+function ask(
+  base: string,
+  path: string,
+  { token, webIdentity }: Tokens,
+  { isTrusted = isBrokerAddress, connectTimeout = 1000, answerTimeout = 10_000 }: BrokerOptions,
+) {
+  const { hostname, port } = new URL(base)
+  const host = hostname.replace(/^\[|\]$/g, '')
+  return get({
+    host,
+    port: Number(port || 80),
+    path,
+    headers: {
+      Authorization: `Bearer ${token}`,
+      ...(webIdentity !== undefined && isTrusted(host) ? { [WEB_IDENTITY_HEADER]: webIdentity } : {}),
+      Accept: 'application/json',
+      'User-Agent': `pod2iam-sidecar/${VERSION}`,
+    },
+    connectTimeout,
+    answerTimeout,
+    maxBody: MAX_ANSWER,
+  })
 }
 
 const isBrokerAddress = (host: string) => BROKER_ADDRESSES.some((address) => address === host)

@@ -1,6 +1,6 @@
 /** The broker's allow-listed snapshot of instance metadata: read, checked, kept fresh. */
 
-import { backoff } from '../../common/backoff.ts'
+import { backoff, spread } from '../../common/backoff.ts'
 import type { SteadyClock } from '../../common/clock.ts'
 import type { Logger } from '../../common/log.ts'
 import { metadataTree } from '../imds/tree.ts'
@@ -54,17 +54,15 @@ function snapshotAge(cacheControl: string | undefined): number {
   return Math.min(Math.max(Number(seconds) * SECOND, MIN_AGE), MAX_AGE)
 }
 
-type SnapshotOptions = {
+type SnapshotDeps = {
   readonly clock: SteadyClock
   readonly log: Logger
   /** From 0 to 1. */
   readonly random: () => number
 }
 
-export type Snapshot = ReturnType<typeof snapshotOf>
-
 /** An empty snapshot, to be started. */
-export function snapshotOf({ clock, log, random }: SnapshotOptions) {
+export function snapshotOf({ clock, log, random }: SnapshotDeps) {
   let tree = metadataTree(new Map())
   let asked = false
   let failures = 0
@@ -76,7 +74,7 @@ export function snapshotOf({ clock, log, random }: SnapshotOptions) {
       failures = 0
       tree = metadataTree(snapshot)
       log.debug('instance metadata refreshed', { entries: snapshot.size })
-      return snapshotAge(reply.cacheControl) * (0.9 + random() / 5)
+      return spread(snapshotAge(reply.cacheControl), random)
     }
     failures++
     const why = reply.kind === 'failure' ? reply.code : answered ? 'not a snapshot' : `status ${reply.status}`

@@ -26,7 +26,10 @@ export function answerContainer(
   view: View,
   isSecret: (secret: string) => boolean,
 ): Reply {
-  if (!HOST.test(authority)) return refuse(403, 'container-host', 'The Host must be 127.0.0.1')
+  // The two differ only with an absolute target: its authority, which HTTP prefers to Host, is not the name that a web page has.
+  const host = headers.get('host') ?? authority
+  if (!HOST.test(authority) || !HOST.test(host))
+    return refuse(403, 'container-host', 'The Host must be 127.0.0.1')
   for (const name of headers.keys())
     if (OF_BROWSERS.test(name))
       return refuse(403, 'container-browser', `Requests with the header ${name} are refused`)

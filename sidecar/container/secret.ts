@@ -26,7 +26,7 @@ type ContainerSecret = {
   readonly start: () => Loop
 }
 
-type Options = {
+type SecretDeps = {
   readonly file: string
   /** The key of the IMDSv2 tokens, 32 bytes. */
   readonly key: Uint8Array
@@ -35,7 +35,7 @@ type Options = {
 }
 
 /** Creates a secret for the file. */
-export function containerSecretOf({ file, key, clock, log }: Options): ContainerSecret {
+export function containerSecretOf({ file, key, clock, log }: SecretDeps): ContainerSecret {
   const tokens = new SessionTokens(hmac(sha256, key, Buffer.from('container-credentials')))
   let problem: string | undefined = 'The secret of the container credentials has not been written yet.'
   const rotate = (): number => {

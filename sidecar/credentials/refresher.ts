@@ -8,7 +8,7 @@ import { type Loop, repeat } from '../repeat.ts'
 import { refreshDelay, retryDelay } from './schedule.ts'
 import type { CredentialStore } from './store.ts'
 
-type RefresherOptions = {
+type RefresherDeps = {
   /** Asks the broker; never rejects. */
   readonly ask: () => Promise<Outcome>
   readonly store: CredentialStore
@@ -21,8 +21,8 @@ type RefresherOptions = {
 }
 
 /** Asks the broker at once, then at half of the lifetime; after failures with back-off. Logs every change of state once. */
-export function startRefresher(options: RefresherOptions): Loop {
-  const { ask, store, clock, log, random = Math.random, onOutcome = () => {} } = options
+export function startRefresher(deps: RefresherDeps): Loop {
+  const { ask, store, clock, log, random = Math.random, onOutcome = () => {} } = deps
   let failures = 0
   let previous: Outcome | undefined
   let held = false

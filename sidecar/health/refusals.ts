@@ -6,6 +6,8 @@
 export const REFUSALS = {
   'host-foreign':
     "Ask for http://169.254.169.254 or EC2's own names; a name of one's own is refused, because web pages could use it (DNS rebinding).",
+  'host-malformed':
+    'Host must be a name or an address, perhaps with a port, without a path, a query, a user or white space.',
   'token-missing':
     'This pod requires session tokens (IMDSv2). Use a client that has them, or the annotation pod2iam.dev/imds-tokens: optional.',
   'token-invalid':

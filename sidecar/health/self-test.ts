@@ -52,18 +52,17 @@ export function selfTestOf(
     answer: (asked) => (asked === path && !passed ? nonce : undefined),
     start: (onPassed) => {
       const started = clock.monotonic()
-      const loop = repeat(clock, async () => {
+      return repeat(clock, async () => {
         const host = await addressThatLeadsHere(probe, path, nonce)
         if (host !== undefined) {
           passed = true
           way.resolve({ host, port: METADATA_PORT })
-          loop.stop()
           onPassed()
+          return undefined
         }
         const waited = clock.monotonic() - started
         return waited < 60_000 ? 10 : waited < 600_000 ? 100 : 1000
       })
-      return loop
     },
   }
 }

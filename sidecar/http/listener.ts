@@ -55,10 +55,12 @@ async function answer(
     if (incoming.httpVersion === '0.9') return refuse('malformed', 400)
     if (incoming.rawHeaders.length > 2 * headerLines) return refuse('headers-too-large', 431)
     if (announcesTooMuch(incoming, bodyLimit)) return refuse('body-too-large', 413)
-    const request = toRequest(incoming, outgoing, bodyLimit, refuse)
+    const headers = headersOf(incoming)
+    if (MALFORMED_HOST.test(headers.get('host') ?? '')) return refuse('host-malformed', 400)
+    const request = toRequest(incoming, outgoing, headers, bodyLimit, refuse)
     // The app is called only after the bytes that came with the head were counted: the body may be too long already.
     if (hasBody(incoming)) await new Promise((done) => setImmediate(done))
-    if (request.isAnswered) return
+    if (outgoing.writableEnded) return
     await send(await handler(request), incoming, outgoing)
   } catch (error) {
     if (outgoing.destroyed || outgoing.writableEnded) return
@@ -69,33 +71,39 @@ async function answer(
   }
 }
 
+/** What would end the authority of a URL, or begin it anew. Several Hosts are joined by a comma and a space. */
+const MALFORMED_HOST = /[/?#@\\]|(?<!,)\s/
+
+function headersOf({ rawHeaders }: IncomingMessage): Headers {
+  const headers = new Headers()
+  for (let index = 0; index + 1 < rawHeaders.length; index += 2)
+    headers.append(rawHeaders[index] ?? '', rawHeaders[index + 1] ?? '')
+  return headers
+}
+
 /** The request as the app sees it. Absolute targets (RFC 9112 section 3.2.2) keep their own authority. */
 function toRequest(
   incoming: IncomingMessage,
   outgoing: ServerResponse,
+  headers: Headers,
   bodyLimit: number,
   refuse: (refusal: Refusal, status: number) => void,
 ): Request {
-  const { method = 'GET', url = '/', rawHeaders } = incoming
-  const headers = new Headers()
-  for (let index = 0; index + 1 < rawHeaders.length; index += 2)
-    headers.append(rawHeaders[index] ?? '', rawHeaders[index + 1] ?? '')
+  const { method = 'GET', url = '/' } = incoming
   const absolute = /^https?:\/\//i.test(url)
   // A target without a slash at its start, such as `*`, must not become part of the name before it.
   const path = url.startsWith('/') ? url : `/${url}`
   // A missing or empty Host is allowed; any other must be one of ours (imds/host.ts).
-  const request = new Request(absolute ? url : `http://${headers.get('host') || 'localhost'}${path}`, {
+  const tooLong = () => {
+    if (outgoing.writableEnded) incoming.socket.destroy()
+    else refuse('body-too-large', 413)
+  }
+  return new Request(absolute ? url : `http://${headers.get('host') || 'localhost'}${path}`, {
     method,
     headers,
     makeSignal: () => abortSignal(outgoing),
-    ...(hasBody(incoming) ? { readBody: bodyReader(incoming, bodyLimit, () => tooLong()) } : {}),
+    ...(hasBody(incoming) ? { readBody: bodyReader(incoming, bodyLimit, tooLong) } : {}),
   })
-  const tooLong = () => {
-    if (outgoing.writableEnded) return void incoming.socket.destroy()
-    request.isAnswered = true
-    refuse('body-too-large', 413)
-  }
-  return request
 }
 
 function abortSignal(outgoing: ServerResponse): AbortSignal {

@@ -82,8 +82,6 @@ export class Request {
   readonly method: string
   readonly url: string
   readonly headers: Headers
-  /** Whether the adapter has answered by itself already, because the body is too long. */
-  isAnswered = false
   readonly #init: RequestInit
   #signal: AbortSignal | undefined
   #used = false

@@ -35,7 +35,7 @@ export type Exchange = {
   readonly parser?: string | undefined
 }
 
-type AppOptions = {
+type AppDeps = {
   /** Key of the session tokens, 32 bytes. */
   readonly tokenKey: Uint8Array
   readonly imdsTokens: 'optional' | 'required'
@@ -71,9 +71,9 @@ const TTL_HEADER = 'X-Aws-Ec2-Metadata-Token-Ttl-Seconds'
 const TOKEN_HEADER = 'x-aws-ec2-metadata-token'
 
 /** The metadata service as a hono app. Each request meets one handler, which never waits. */
-export function metadataApp(options: AppOptions): Hono {
-  const { view, role, tree, clock, isContainerSecret } = options
-  const tokens = new SessionTokens(options.tokenKey)
+export function metadataApp(deps: AppDeps): Hono {
+  const { view, role, tree, clock, isContainerSecret } = deps
+  const tokens = new SessionTokens(deps.tokenKey)
   const targetOf = rememberedTargets()
   const app = new Hono({
     getPath: ({ url }) => {
@@ -82,7 +82,7 @@ export function metadataApp(options: AppOptions): Hono {
     },
   })
 
-  const handler = withChecks(options, tokens, targetOf)
+  const handler = withChecks(deps, tokens, targetOf)
 
   app.all(
     TOKEN_PATH,
@@ -129,11 +129,11 @@ export function metadataApp(options: AppOptions): Hono {
 
 /** Returns a function that turns a route into a handler for hono, which checks the request before the route and reports it afterwards. */
 function withChecks(
-  options: AppOptions,
+  deps: AppDeps,
   tokens: SessionTokens,
   targetOf: (url: string) => TargetResult,
 ): (route: Route) => (c: Context) => Response {
-  const { imdsTokens, clock, isContainerSecret } = options
+  const { imdsTokens, clock, isContainerSecret } = deps
   const isContainer = ({ path }: Target) =>
     path === CONTAINER_CREDENTIALS_PATH && isContainerSecret !== undefined
   /** Whether a route is not protected by session tokens. */
@@ -143,7 +143,7 @@ function withChecks(
   const judge = (c: Context, result: TargetResult): Reply | { readonly lifetime: number | undefined } => {
     if (!hostAllowed(result.authority)) return refuse('host-foreign', 403)
     if (result.ok) {
-      const answer = options.selfTest(result.target.path)
+      const answer = deps.selfTest(result.target.path)
       if (answer !== undefined) return success(answer)
     }
     if (!reads(c.req.method) || (result.ok && hasOwnToken(result.target))) return { lifetime: undefined }
@@ -172,11 +172,11 @@ function withChecks(
     try {
       answer = reply(c, result, route)
     } catch (error) {
-      options.onError(error)
+      deps.onError(error)
       answer = failure(500)
     }
-    if (options.isOwn?.(c.req.url) !== true)
-      options.onExchange({
+    if (deps.isOwn?.(c.req.url) !== true)
+      deps.onExchange({
         method: c.req.method,
         path: result.ok ? result.target.path : undefined,
         status: answer.status,

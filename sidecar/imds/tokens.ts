@@ -14,7 +14,7 @@ export const MAX_TOKEN_TTL = 21_600
 const VERSION_BYTE = 1
 const SIGNED = 8
 /** How many tokens are remembered; any other is judged by the key each time. */
-const LATEST = 16
+const MAX_LATEST = 16
 const LENGTH = SIGNED + 32
 // The last character carries two bits: only with the other four at zero is it the one spelling of the token.
 const FORM = /^[A-Za-z0-9_-]{53}[AQgw]==$/
@@ -40,7 +40,7 @@ export class SessionTokens {
    * When the latest tokens end, seconds since 1970: a client uses one for all that it asks. It is looked up by V8's seeded
    * hash of the whole text, so that the time it takes reveals nothing about a token's first characters.
    */
-  readonly #latest = new BoundedMap<string, number>(LATEST)
+  readonly #latest = new BoundedMap<string, number>(MAX_LATEST)
 
   constructor(key: Uint8Array) {
     this.#keyed = hmac.create(sha256, key)

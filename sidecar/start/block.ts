@@ -10,7 +10,7 @@ export const PROOF_INTERVAL_MS = 1000
 
 export type ProofMode = 'off' | 'enforce' | 'report'
 
-type BlockProofOptions = {
+type BlockProofDeps = {
   /** `off`: the gate does it, and this has passed. `report`: one round, whatever it sees is logged and passes. */
   readonly mode: ProofMode
   /** One round, never rejects. */
@@ -20,7 +20,7 @@ type BlockProofOptions = {
 }
 
 /** A proof, to be started. */
-export function blockProofOf({ mode, prove, clock, log }: BlockProofOptions) {
+export function blockProofOf({ mode, prove, clock, log }: BlockProofDeps) {
   let passed = mode === 'off'
   let reason: string | undefined
   const round = async () => {
@@ -38,12 +38,10 @@ export function blockProofOf({ mode, prove, clock, log }: BlockProofOptions) {
     /** Makes rounds until one passes. */
     start: () => {
       if (passed) return { stop: () => {} }
-      const loop = repeat(clock, async () => {
+      return repeat(clock, async () => {
         await round()
-        if (passed) loop.stop()
-        return PROOF_INTERVAL_MS
+        return passed ? undefined : PROOF_INTERVAL_MS
       })
-      return loop
     },
   }
 }

@@ -24,7 +24,7 @@ const STATE_LASTS_MS = 15_000
 const ASK_EVERY_MS = 5000
 const LOG_EVERY_MS = 10_000
 
-type HoldOptions = {
+type HoldDeps = {
   /** The file that the hook waits for. */
   readonly file: string
   readonly readiness: () => Readiness
@@ -39,39 +39,39 @@ type HoldOptions = {
 }
 
 /** Starts to hold; what it returns has to be stopped with the process. */
-export function holdStart({ file, readiness, blockReason, askPod, clock, log, giveUp }: HoldOptions): Loop {
+export function holdStart({ file, readiness, blockReason, askPod, clock, log, giveUp }: HoldDeps): Loop {
   const began = clock.monotonic()
   const waited = () => clock.monotonic() - began
   let stayedAt = Number.NEGATIVE_INFINITY
   let logAt = LOG_EVERY_MS
+  const loops: Loop[] = []
   const stop = () => {
-    looking.stop()
-    asking.stop()
+    for (const loop of loops) loop.stop()
   }
-  const end = (sentence: string | undefined) => {
+  /** What a loop that ends both returns. */
+  const end = (sentence: string | undefined): undefined => {
     stop()
     if (sentence !== undefined) giveUp(sentence)
   }
   const limit = () => (clock.monotonic() - stayedAt <= STATE_LASTS_MS ? LONG_HOLD_MS : SHORT_HOLD_MS)
 
-  const asking = repeat(clock, async () => {
+  const ask = async () => {
     // Most pods have started by then.
     if (waited() < ASK_EVERY_MS) return ASK_EVERY_MS
     const state = await askPod()
-    if (state === 'leaves') end('the pod is being deleted, so it is not started any more')
+    if (state === 'leaves') return end('the pod is being deleted, so it is not started any more')
     if (state === 'stays') stayedAt = clock.monotonic()
     return ASK_EVERY_MS
-  })
-  const looking = repeat(clock, async () => {
-    // After this function has returned: what ends these loops needs them.
-    await undefined
+  }
+  const look = async () => {
     const now = readiness()
     if (now.ready) {
       const failed = makeFile(file)
       if (failed === undefined) log.info('the pod may start', { waitedMs: Math.round(waited()) })
-      end(failed)
-    } else if (waited() >= limit()) end(sentenceOf(blockReason(), now, waited()))
-    else if (waited() >= logAt) {
+      return end(failed)
+    }
+    if (waited() >= limit()) return end(sentenceOf(blockReason(), now, waited()))
+    if (waited() >= logAt) {
       log.warn('the pod waits for its start', {
         code: now.code,
         detail: now.detail,
@@ -80,7 +80,9 @@ export function holdStart({ file, readiness, blockReason, askPod, clock, log, gi
       logAt += LOG_EVERY_MS
     }
     return waited() < 5000 ? 10 : 100
-  })
+  }
+  loops.push(repeat(clock, ask))
+  loops.push(repeat(clock, look))
   return { stop }
 }
 

@@ -10,7 +10,7 @@ import type { SidecarSettings } from '../settings.ts'
 import { blockProofOf, PROOF_INTERVAL_MS } from './block.ts'
 import { holdStart } from './hold.ts'
 
-type StartParts = {
+type StartDeps = {
   readonly clock: SteadyClock
   readonly log: Logger
   /** One round of the proof, never rejects. */
@@ -19,15 +19,13 @@ type StartParts = {
   readonly giveUp: (sentence: string) => void
 }
 
-export type Start = ReturnType<typeof startOf>
-
 /**
  * The start of this process's pod. If the file exists the application already runs, and this is a restart beside it: then nothing
  * is proven again or held. The file lies in /dev/shm, which the pod's containers share and which goes with its sandbox.
  */
 export function startOf(
   { proof, acceptDrop, startedFile: file }: SidecarSettings,
-  { clock, log, prove = proofOf(acceptDrop), giveUp }: StartParts,
+  { clock, log, prove = proofOf(acceptDrop), giveUp }: StartDeps,
 ) {
   const isStarted = file !== '' && existsSync(file)
   const block = blockProofOf({ mode: isStarted ? 'off' : proof, prove, clock, log })

@@ -55,7 +55,6 @@ export function judgement(
     settings: entitlementSettings(result.settings),
     roles: () => assert.fail('not asked'),
     whyUnguarded: async () => undefined,
-    onRefused: () => {},
   })
   /** `ok`, or the code of the refusal. */
   const code = (uid: string) =>

@@ -27,7 +27,9 @@ function world(pairs: readonly Pair[]) {
     },
   }
   const { log, lines } = captureLog('warn')
-  const keys = signingKeys({ kube, clock, log }, undefined)
+  const stopping = new AbortController()
+  const keys = signingKeys({ kube, clock, log, signal: stopping.signal }, undefined)
+  keys.start()
   const verify = tokenVerifier(keys, 'pod2iam', clock)
   const token = (pair: Pair, claims: object = {}) =>
     new SignJWT({
@@ -54,7 +56,7 @@ function world(pairs: readonly Pair[]) {
       return error instanceof Error && 'code' in error ? error.code : error
     }
   }
-  return { clock, state, keys, verify, token, code, lines }
+  return { clock, state, keys, stopping, verify, token, code, lines }
 }
 
 const [first, second] = await Promise.all([keyPair('first'), keyPair('second')])
@@ -227,10 +229,10 @@ test('a fetch on demand replaces the scheduled one, so that there is only one ti
 test('no keys are fetched after the stop, also when it comes during a fetch', async () => {
   const waiting = world([first])
   await waiting.clock.advance(1)
-  waiting.keys.stop()
+  waiting.stopping.abort()
   assert.equal(waiting.clock.pending(), 0)
   const fetching = world([first])
-  fetching.keys.stop()
+  fetching.stopping.abort()
   await fetching.clock.advance(1)
   assert.equal(fetching.clock.pending(), 0)
 })

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setImmediate } from 'node:timers/promises'
-import { fairQueue } from '../../node-guard/broker/sessions/fair-queue.ts'
-import { type Priority, stsQueue } from '../../node-guard/broker/sessions/queue.ts'
+import { fairQueue } from '../../common/fair-queue.ts'
+import { type Priority, stsQueue } from '../../node-guard/broker/sessions/sts-queue.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 
 test('namespaces take turns, and calls of one namespace stay in order', () => {

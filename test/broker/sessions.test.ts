@@ -4,8 +4,8 @@ import type { SessionRequest } from '../../node-guard/broker/authorize/entitleme
 import type { Assume } from '../../node-guard/broker/aws/assume.ts'
 import { stsProblem } from '../../node-guard/broker/aws/explain.ts'
 import { type Grant, sessionKey } from '../../node-guard/broker/sessions/entries.ts'
-import { stsQueue } from '../../node-guard/broker/sessions/queue.ts'
 import { sessionStore } from '../../node-guard/broker/sessions/sessions.ts'
+import { stsQueue } from '../../node-guard/broker/sessions/sts-queue.ts'
 import { fakeClock } from '../support/fake-clock.ts'
 
 const MINUTE = 60_000
@@ -60,6 +60,7 @@ function world(scope: 'pod' | 'role' = 'pod', concurrency = 10) {
     assume,
     queue: stsQueue({ perSecond: 100, concurrency }, clock),
     clock,
+    signal: new AbortController().signal,
     isStillValid: (one) => state.permitted(one),
     explain: (failure, thrown, context) =>
       stsProblem(failure, thrown, { ...context, callerArn: 'arn:aws:iam::111111111111:role/node' }),

@@ -135,6 +135,10 @@ describe('the largest objects', needsCel, () => {
     { of: 'pod2iam-pods', request: request('Pod', alone) },
     // As many keys as fit, each of which resembles ours for as long as possible.
     { of: 'bare-pod-warnings.pod2iam.dev', request: request('Pod', marked) },
+    ...['service-account-lists.pod2iam.dev', 'service-account-warnings.pod2iam.dev'].map((of) => ({
+      of,
+      request: request('ServiceAccount', marked),
+    })),
     { of: 'namespace-warnings.pod2iam.dev', request: request('Namespace', marked) },
     {
       of: 'workloads.pod2iam.dev',

@@ -225,6 +225,41 @@ test('explain -f uses a service account in the file, with its role and its list 
   assert.match(flat(narrowed.stdout), /service account reports\/nightly may not use role .* does not list it/)
 })
 
+for (const [list, why] of [
+  ['reports-*', 'is not a JSON array of at most 256 strings'],
+  ['{"roles": []}', 'is not a JSON array of at most 256 strings'],
+  ['[7]', 'is not a JSON array of at most 256 strings'],
+] as const)
+  test(`explain -f says why the list ${list} is not accepted, of a namespace and of a service account`, async () => {
+    const written = `iam.amazonaws.com/allowed-roles: '${list}'`
+    const role = 'iam.amazonaws.com/role: reports-reader'
+    const ofNamespace = NAMESPACE.replace(/annotations: .*/, `annotations: {${written}}`) + deployment(role)
+    const ofAccount = NAMESPACE + account(written) + deployment(role, AS_NIGHTLY)
+    for (const [manifest, owner] of [
+      [ofNamespace, 'namespace reports'],
+      [ofAccount, 'service account reports/nightly'],
+    ] as const) {
+      const { code, stdout } = await explain(manifest, BASE, ACCOUNTS)
+      assert.equal(code, 1, stdout)
+      const sentence = `✖ role allowed annotation iam.amazonaws.com/allowed-roles of ${owner} ${why}, so nothing is allowed`
+      assert.ok(flat(stdout).includes(sentence), stdout)
+      assert.match(flat(stdout), /role allowed: role-not-allowed → /)
+    }
+  })
+
+test('explain -f says why regexps are not accepted', async () => {
+  const namespace = NAMESPACE.replace('["reports-*"]', '["reports-("]')
+  const { stdout } = await explain(
+    namespace + deployment('iam.amazonaws.com/role: reports-reader'),
+    BASE,
+    '--injector-flag=--namespace-restriction-format=regexp',
+  )
+  assert.match(
+    flat(stdout),
+    /✖ role allowed annotation .* of namespace reports: "reports-\(" is not a regexp .*, so nothing is allowed/,
+  )
+})
+
 test('explain -f says that a service account names no role, or that it is unknown', async () => {
   const none = await explain(NAMESPACE + account('') + deployment('', AS_NIGHTLY), BASE, ACCOUNTS)
   assert.match(flat(none.stdout), /and service account reports\/nightly names no role/)

@@ -170,4 +170,30 @@ describe('audit --suggest', () => {
       ['bare'],
     )
   })
+
+  test('does not know whether a name is on a list of ARNs without a base role ARN, and suggests no list', async () => {
+    await namespace('arns', { 'iam.amazonaws.com/allowed-roles': '["arn:aws:iam::111111111111:role/web-*"]' })
+    await create(deployment('arns', 'web', { [ROLE]: 'web-front' }))
+    await create(deployment('arns', 'other', { [ROLE]: 'billing' }))
+    const asked = async (...args: string[]) => {
+      const { namespaces } = JSON.parse((await cli('-o', 'json', ...args)).stdout)
+      return namespaces.find((one: { namespace: string }) => one.namespace === 'arns')
+    }
+    const unknown = await asked()
+    assert.deepEqual(
+      unknown.roles.map(({ role, allowed, why }: Record<string, unknown>) => [role, allowed, why]),
+      [
+        ['billing', null, null],
+        ['web-front', null, null],
+      ],
+    )
+    assert.equal(unknown.allowedRoles, null)
+    assert.deepEqual(unknown.commands, [`kubectl label namespace arns ${LABEL}`])
+    assert.match((await cli()).stdout, /arns +web-front +Deployment\/web +not known/)
+    const known = await asked('--base-role-arn', 'arn:aws:iam::111111111111:role/')
+    assert.deepEqual(
+      known.roles.map(({ allowed }: { allowed: boolean | null }) => allowed),
+      [false, true],
+    )
+  })
 })

@@ -39,7 +39,7 @@ for (const backend of BACKENDS)
       assert.notEqual(await agent.say({ id, text: 'again' }), 'again')
     })
 
-    test('a node guard of a later installation is let through before its broker has told anything', async () => {
+    test('a node guard of a later installation is let through before its broker has reported any pods', async () => {
       await host.list([])
       const first = await host.start('block', { backend })
       await first.verified()
@@ -47,7 +47,7 @@ for (const backend of BACKENDS)
       await rm(join(host.state, 'host-pods.json'))
       const next = await host.start('block', { backend })
       await until('it waits for the list', async () =>
-        /has not told/.test((await next.status()).detail ?? ''),
+        /has not reported/.test((await next.status()).detail ?? ''),
       )
       assert.equal(await host.fetch(host.cgroup(first.uid)), 'aws')
       assert.equal(await host.fetch(host.cgroup(next.uid)), 'aws', REFUSED[backend])

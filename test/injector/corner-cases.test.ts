@@ -183,8 +183,15 @@ describe('corner cases of admission requests', () => {
     assert.deepEqual(added(relaxed), added(plain))
   })
 
-  it('a Fargate pod is refused', () =>
-    assert.equal(denied(pod({}, {}, { 'eks.amazonaws.com/fargate-profile': 'x' })), 'fargate'))
+  it('a Fargate pod is refused, with a sentence that says what to use there', () => {
+    const given = pod({}, {}, { 'eks.amazonaws.com/fargate-profile': 'x' })
+    assert.equal(denied(given), 'fargate')
+    const decision = decide(given, namespace(), settings())
+    assert.match(
+      'sentence' in decision ? decision.sentence : '',
+      /^Fargate runs neither .*: use an EKS pod execution role or IRSA there, and remove iam\.amazonaws\.com\/role from the pod/,
+    )
+  })
 
   it('runAsNonRoot at pod level: the gate itself sets that it runs as root', () => {
     const gate = added(inject(pod({ securityContext: { runAsNonRoot: true, runAsUser: 1000 } })))[1]

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, it } from 'node:test'
 import { parse } from 'yaml'
-import { KEYS } from '../../common/keys.ts'
+import { ACCOUNT_ROLE_KEY, KEYS } from '../../common/keys.ts'
 import { assertSameVerdicts, type Case, needsCel } from '../chart/kube-cel.ts'
 import { evaluate } from '../sandbox/kube/admission/match-conditions.ts'
 import { type Dict, ROLE } from './fixtures.ts'
@@ -169,6 +169,28 @@ describe('the match conditions for warnings', () => {
       assert.equal(ofNamespace({ name: 'x', [form]: { team: 'y' } }, marked('x')), 'no-match')
     }
   })
+})
+
+describe('the match conditions for service accounts', () => {
+  const lists = conditionsOf('validating-webhooks.yaml', 'service-account-lists.pod2iam.dev')
+  const roles = conditionsOf('validating-webhooks.yaml', 'service-account-warnings.pod2iam.dev')
+  const list = { [KEYS.allowedRoles]: '[]' }
+  const role = { [ACCOUNT_ROLE_KEY]: ROLE }
+  for (const [annotations, ofList, ofRole] of [
+    [undefined, 'no-match', 'no-match'],
+    [{}, 'no-match', 'no-match'],
+    [{ [KEYS.role]: ROLE, team: 'shop' }, 'no-match', 'no-match'],
+    [list, 'match', 'no-match'],
+    [role, 'no-match', 'match'],
+    [{ ...list, ...role }, 'match', 'no-match'],
+  ] as const)
+    it(`evaluate to ${ofList} and ${ofRole} for ${JSON.stringify(annotations)}`, () => {
+      const account = { metadata: { name: 'x', ...(annotations && { annotations }) } }
+      for (const before of [undefined, { metadata: { name: 'x' } }]) {
+        assert.equal(outcomeOf(lists, account, ['', 'ServiceAccount'], before), ofList)
+        assert.equal(outcomeOf(roles, account, ['', 'ServiceAccount'], before), ofRole)
+      }
+    })
 })
 
 describe('the match conditions', () => {

@@ -249,6 +249,38 @@ describe('replicas of which only some have the setting on', () => {
         for (const by of [first, second]) assert.equal(final(twice, by, where).kind, 'allow')
       }
   })
+  const written = (by: InjectionSettings, where = ALL, of = PLAIN, own?: ServiceAccount) =>
+    applyPatch(of, opsOf(decide(of, where, by, own ?? account()))) as Pod
+  it('all give a pod the role of its account, and not the default role', () => {
+    for (const by of [on, off]) {
+      assert.deepEqual(identityOf(written(by)), ['service-account', ROLE])
+      assert.deepEqual(identityOf(written(by, namespace())), ['service-account', ROLE])
+      // What a replica that does not know the others would write.
+      assert.equal(reasonOf(final(written(settings()), by, ALL)), 'deny not-injected')
+      assert.equal(reasonOf(final(PLAIN, by)), 'deny not-injected')
+    }
+  })
+  it('all refuse a role that the list of the account forbids', () => {
+    const narrow = account({ [KEYS.allowedRoles]: JSON.stringify([OTHER]) })
+    const one = withApiServerDefaults(written(settings(), namespace(), pod()))
+    for (const by of [on, off]) {
+      assert.equal(reasonOf(decide(pod(), namespace(), by, narrow)), 'deny role-not-allowed')
+      assert.equal(reasonOf(decideFinal(one, namespace(), by, narrow)), 'deny role-not-allowed')
+    }
+  })
+  it('all work as if it were off once the account cannot be read, since the right disappears first', () => {
+    for (const first of [on, off])
+      for (const second of [on, off]) {
+        const one = applyPatch(PLAIN, opsOf(decide(PLAIN, ALL, first))) as Pod
+        assert.deepEqual(identityOf(one), ['default', undefined])
+        assert.equal(decideFinal(withApiServerDefaults(one), ALL, second).kind, 'allow')
+      }
+  })
+  it('write no such roles after the last one with the setting, but accept those that it has written', () => {
+    const after = effectiveSettings(settings(), [], [settings(ON)])
+    assert.deepEqual(identityOf(written(after)), ['default', undefined])
+    assert.equal(final(written(on), after, ALL).kind, 'allow')
+  })
   it('accept no forged role', () => {
     for (const by of [on, off])
       assert.equal(final(withEnv(injected(PLAIN), 'POD2IAM_ROLE', OTHER), by).kind, 'deny')
@@ -344,6 +376,44 @@ describe('the service account of a pod', () => {
   it('causes no such refusal while a replica without the setting serves, too, since the right may be gone already', async () => {
     const among = { ...ON, otherServiceAccountKeys: [undefined] }
     assert.equal((await review(hooks(forbidden, among).mutate, own)).allowed, true)
+  })
+  it('causes a warning at apply where its list cannot be read, whether it names a role or not', async () => {
+    const resource = { group: '', version: 'v1', resource: 'serviceaccounts' }
+    const applied = async (annotations: Dict, by: Partial<InjectionSettings> = ON) => {
+      const account = { metadata: { name: 'orders', annotations } }
+      return String((await review(hooks(found, by).warn, account, { resource })).warnings)
+    }
+    const regexps = { ...ON, policy: { ...settings().policy, format: 'regexp' } } as const
+    for (const role of [{}, { [ACCOUNT_ROLE_KEY]: ROLE }, { [ACCOUNT_ROLE_KEY]: 'by-name' }])
+      for (const [list, by] of [
+        ['shop-*', ON],
+        ['{}', ON],
+        [`["${'x'.repeat(17_000)}"]`, ON],
+        ['["("]', regexps],
+      ] as const)
+        assert.match(
+          await applied({ ...role, [KEYS.allowedRoles]: list }, by),
+          /^pod2iam: pods of service account shop\/orders with a role will be refused until its list is corrected or removed: annotation .*, so nothing is allowed$/,
+        )
+    for (const list of ['["shop-*"]', '[]'])
+      assert.equal(await applied({ [KEYS.allowedRoles]: list }), 'undefined', list)
+  })
+  it('causes a warning at apply where it has a list and roles of service accounts are off', async () => {
+    const resource = { group: '', version: 'v1', resource: 'serviceaccounts' }
+    const applied = async (annotations: Dict, by: Partial<InjectionSettings> = {}, where = namespace()) => {
+      const account = { metadata: { name: 'orders', annotations } }
+      return String((await review(hooks(found, by, where).warn, account, { resource })).warnings)
+    }
+    const narrow = { [KEYS.allowedRoles]: '["shop-orders"]' }
+    assert.equal(
+      await applied(narrow),
+      'pod2iam: annotation iam.amazonaws.com/allowed-roles of service account shop/orders has no effect, because roles of service accounts are off: ' +
+        'have the operator turn on policy.serviceAccountRoles, or narrow the list of namespace shop',
+    )
+    assert.equal(await applied({ [ACCOUNT_ROLE_KEY]: ROLE }), 'undefined')
+    assert.equal(await applied(narrow, {}, namespace({ labels: {} })), 'undefined')
+    // Another replica has them on already, or still.
+    assert.equal(await applied(narrow, { otherServiceAccountKeys: [ACCOUNT_ROLE_KEY] }), 'undefined')
   })
   it('causes a warning at apply, as does a template, where the pods will be refused', async () => {
     const resource = { group: '', version: 'v1', resource: 'serviceaccounts' }

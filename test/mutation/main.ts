@@ -16,6 +16,10 @@ const ACCOUNTS = 'test/broker/service-account-roles.test.ts'
 const ADMITTED_ACCOUNTS = ['test/injector/service-account-roles.test.ts']
 const WATCHED = ['test/broker/watch-revisions.test.ts', ...DECISIONS]
 const HOST_PODS = ['test/broker/host-pods.test.ts']
+const ADMITTED_CREDENTIALS = [
+  'test/injector/container-credentials.test.ts',
+  'test/injector/container-credentials-mounts.test.ts',
+]
 const CONTAINER_CREDENTIALS = ['test/sidecar/container-credentials.test.ts']
 const TARGETS: Readonly<Record<string, readonly string[]>> = {
   'common/glob.ts': ['test/common/glob.test.ts', 'test/common/policy.test.ts'],
@@ -71,6 +75,20 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/sessions/warm-up.ts`]: ['test/broker/warm-up.test.ts', ACCOUNTS],
   [`${BROKER}/kubernetes/host-pods.ts`]: HOST_PODS,
   'common/host-pods.ts': HOST_PODS,
+  'injector/pod/options.ts': [
+    'test/injector/decide.test.ts',
+    'test/injector/web-identity.test.ts',
+    'test/injector/web-identity-replicas.test.ts',
+    ...ADMITTED_CREDENTIALS,
+  ],
+  'injector/form/final-pod.ts': [
+    'test/injector/validate.test.ts',
+    'test/injector/web-identity.test.ts',
+    ...ADMITTED_CREDENTIALS,
+    ...ADMITTED_ACCOUNTS,
+  ],
+  'injector/patch/app-containers.ts': ['test/injector/reinvocation.test.ts', ...ADMITTED_CREDENTIALS],
+  'sidecar/broker/client.ts': ['test/sidecar/refresher.test.ts', 'test/sidecar/web-identity.test.ts'],
   'sidecar/container/answer.ts': CONTAINER_CREDENTIALS,
   'sidecar/container/secret.ts': CONTAINER_CREDENTIALS,
   [`${BROKER}/aws/follow-caller.ts`]: ['test/broker/caller.test.ts'],

@@ -77,7 +77,7 @@ export async function brokerAnswers(checkout: string): Promise<RawAnswer[]> {
   const module = (name: string, former: string) =>
     import([name, former].map((file) => join(broker, file)).find(existsSync) ?? name)
   const { brokerApp }: App = await module('server/app.ts', 'http/app.ts')
-  const { brokerServer }: Serving = await module('server/connections.ts', 'http/server.ts')
+  const { brokerServer }: Serving = await module('server/http-server.ts', 'http/server.ts')
   const { PROBLEMS, Problem }: Protocol = await import(join(checkout, 'common/protocol.ts'))
   let outcome: () => unknown = () => credentialsBody({}, Date.UTC(2026, 0, 1))
   const routes = { credentials: async () => outcome(), metadata: async () => METADATA }

@@ -109,6 +109,27 @@ describe('container credentials', () => {
     ['with the metadata address as Host', { host: '169.254.169.254' }, undefined, 403, 'container-host'],
     ['with another name of loopback as Host', { host: 'localhost:9169' }, undefined, 403, 'container-host'],
     ['with two Hosts', { headers: { Host: HOST } }, undefined, 403, 'container-host'],
+    [
+      'with an absolute target beside another Host',
+      { path: `http://${HOST}${PATH}`, host: 'evil.example' },
+      undefined,
+      403,
+      'container-host',
+    ],
+    [
+      'with an absolute target beside an empty Host',
+      { path: `http://${HOST}${PATH}`, host: '' },
+      undefined,
+      403,
+      'container-host',
+    ],
+    [
+      'with another absolute target',
+      { path: `http://localhost:9169${PATH}` },
+      undefined,
+      403,
+      'container-host',
+    ],
     ...['Origin', 'Referer', 'Sec-Fetch-Site', 'Forwarded', 'X-Forwarded-For', 'X-Forwarded-Host', 'Via'].map(
       (name): (typeof refused)[number] => [
         `with the header ${name}`,
@@ -132,6 +153,16 @@ describe('container credentials', () => {
         what,
       )
     }
+    const absolute = { path: `http://${HOST}${PATH}` }
+    for (const exchange of [absolute, { ...absolute, host: null, version: '1.0' } as const])
+      assert.equal(
+        (await get(exchange)).status,
+        200,
+        'an absolute target beside the same Host, or beside none',
+      )
+    for (const host of ['127.0.0.1#x', `127.0.0.1:9169${PATH}?`, '127.0.0.1:9169/', 'x@127.0.0.1:9169'])
+      for (const path of [PATH, `http://${HOST}${PATH}`])
+        assert.equal((await get({ host, path })).status, 400, host)
     // This is checked for every path, before anything else.
     assert.equal((await get({ host: 'rebound.example.com' })).status, 403)
     for (const method of ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH']) {

@@ -75,6 +75,12 @@ const BEFORE_THE_APP: readonly Case[] = [
     route: 'malformed',
     status: 400,
   },
+  {
+    reason: 'host-malformed',
+    send: lines(GET, `Host: 127.0.0.1#${SECRET}`),
+    route: 'malformed',
+    status: 400,
+  },
   { reason: 'http2', send: 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', route: 'malformed', status: 400 },
   { reason: 'malformed', send: `${SECRET}\r\n\r\n`, route: 'malformed', status: 400 },
   { reason: 'malformed', send: lines(GET, HOST, `X Y: ${SECRET}`), route: 'malformed', status: 400 },

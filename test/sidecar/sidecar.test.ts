@@ -189,6 +189,7 @@ describe('the sidecar', () => {
     })
 
   test('tests the IPv6 address in a pod without a route to the IPv4 one', async () => {
+    broker.credentials = json(credentialsBody())
     const sidecar = await start({
       argv: [],
       probe: async (address, path) => {

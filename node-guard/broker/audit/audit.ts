@@ -1,7 +1,7 @@
 /** Reports issuances and refusals: as log lines and, if a person has to change something, as Events. */
 import type { Problem } from '../../../common/protocol.ts'
 import { type PodRecord, podName } from '../kubernetes/pod.ts'
-import type { SessionsOptions } from '../sessions/sessions.ts'
+import type { SessionsDeps } from '../sessions/sessions.ts'
 import { podEvents } from './events.ts'
 import { refusalLog } from './refusal-log.ts'
 
@@ -13,7 +13,7 @@ export function auditTrail(
   const events = podEvents(deps, nodeName, onEvent)
   const refusals = refusalLog(deps.log, deps.clock)
   /** One audit line per issuance: who got what, until when, and why. It contains neither keys nor the external id. */
-  const onIssued: SessionsOptions['on']['issued'] = ({ pod, request }, { expiration }, reason) =>
+  const onIssued: SessionsDeps['on']['issued'] = ({ pod, request }, { expiration }, reason) =>
     deps.log.info('credentials issued', {
       audit: true,
       pod: podName(pod),

@@ -12,8 +12,6 @@ const REASONS: Partial<Record<ProblemCode, string>> = {
   'node-unguarded': 'NodeUnguarded',
 }
 
-export type PodEvents = ReturnType<typeof podEvents>
-
 /** How often the count of a persistent refusal is written; the API server keeps Events for an hour. */
 const UPDATE_MS = 5 * 60_000
 const MAX_KNOWN = 1024

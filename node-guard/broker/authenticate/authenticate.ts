@@ -3,7 +3,7 @@
  *
  * 1 signature, issuer, audience and times of the token · 2 its claims are those of a pod · 3 the pod is here and carries our
  * sidecar · 4 its identity is unchanged · 5 it asks from its own address. `authorize/authorize.ts` has the rest:
- * 6 its namespace allows the role now · 7 the node is guarded
+ * 6 its namespace allows the role now · 7 the node is guarded. With a second token `web-identity.ts` comes last: 8 it is the same pod's
  */
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
@@ -26,7 +26,7 @@ export type Caller = {
 /** Steps 1 to 5: the pod that a request comes from. @throws {Problem} */
 export type Authenticate = (caller: Caller) => Promise<PodRecord>
 
-type AuthenticateOptions = {
+type AuthenticateDeps = {
   readonly verify: VerifyToken
   readonly pods: Pods
   readonly reads: Pick<LiveReads, 'pod'>
@@ -41,8 +41,8 @@ type AuthenticateOptions = {
   readonly onRejected: (peer: string | undefined, problem: Problem) => void
 }
 
-export function authenticator(options: AuthenticateOptions): Authenticate {
-  const { verify, pods, reads, clock, nodeName, roleKey } = options
+export function authenticator(deps: AuthenticateDeps): Authenticate {
+  const { verify, pods, reads, clock, nodeName, roleKey } = deps
   const unknown = (claims: PodClaims) =>
     new Problem(
       'pod-unknown',
@@ -66,7 +66,7 @@ export function authenticator(options: AuthenticateOptions): Authenticate {
     if (!pod) throw unknown(claims)
     checkAll(pod, claims)
     const judgement = judgePeer(pod, peer)
-    const others = { pods: pods.all(), own: options.ownAddresses }
+    const others = { pods: pods.all(), own: deps.ownAddresses }
     if (judgement === 'mismatch' || (judgement === 'unknown' && peer && belongsToOther(peer, pod, others)))
       throw new Problem(
         'peer-address-mismatch',
@@ -93,8 +93,8 @@ export function authenticator(options: AuthenticateOptions): Authenticate {
       return await checkPeer(pod, seen === undefined, claims, peer)
     } catch (error) {
       if (error instanceof Problem) {
-        if (pod) options.onRefused(pod, error)
-        else options.onRejected(peer, error)
+        if (pod) deps.onRefused(pod, error)
+        else deps.onRejected(peer, error)
       }
       throw error
     }

@@ -5,9 +5,10 @@
  */
 
 import { createLocalJWKSet, type JSONWebKeySet, type JWTVerifyGetKey } from 'jose'
-import { backoff } from '../../../common/backoff.ts'
+import { backoff, spread } from '../../../common/backoff.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
+import { singleFlight } from '../../../common/single-flight.ts'
 import { tokenBucket } from '../../../common/token-bucket.ts'
 
 export type SigningKeys = ReturnType<typeof signingKeys>
@@ -22,19 +23,19 @@ const MAX_AGE_MS = 24 * 3_600_000
 const MAX_KEYS = 64
 
 /**
- * Fetches the keys now and every five minutes. A fresh set replaces the old one completely, so that removed keys stop working.
+ * The keys, once started: fetched at once and every five minutes, until `signal` aborts. A fresh set replaces the old one completely, so that removed keys stop working.
  *
  * @param issuer given by the operator, otherwise discovered
  */
-export function signingKeys({ kube, clock, log }: Omit<Deps<'get'>, 'signal'>, issuer: string | undefined) {
+export function signingKeys({ kube, clock, log, signal }: Deps<'get'>, issuer: string | undefined) {
   let known: { issuer: string; key: JWTVerifyGetKey; at: number; text: string } | undefined
   let failures = 0
-  let flight: Promise<void> | undefined
-  const unknown = tokenBucket(UNKNOWN_PER_SECOND, UNKNOWN_BURST, clock)
-  let stopped = false
+  let isFetching = false
   let cancel = () => {}
+  const unknown = tokenBucket(UNKNOWN_PER_SECOND, UNKNOWN_BURST, clock)
 
   const fetch = async () => {
+    isFetching = true
     try {
       const [set, discovered] = await Promise.all([
         kube.get('/openid/v1/jwks').then(keySet),
@@ -51,33 +52,31 @@ export function signingKeys({ kube, clock, log }: Omit<Deps<'get'>, 'signal'>, i
         error: messageOf(error),
         ageSeconds: known ? Math.round((clock.now() - known.at) / 1000) : null,
       })
+    } finally {
+      isFetching = false
     }
   }
-  const refresh = () => {
+  const refresh = singleFlight(async () => {
     cancel()
-    flight ??= fetch().finally(() => {
-      flight = undefined
-      if (stopped) return
-      const delay = failures > 0 ? backoff(failures, RETRY) : REFRESH_MS * (0.9 + 0.2 * Math.random())
-      cancel = clock.after(delay, () => void refresh())
-    })
-    return flight
-  }
-  void refresh()
+    await fetch()
+    if (signal.aborted) return
+    const delay = failures > 0 ? backoff(failures, RETRY) : spread(REFRESH_MS)
+    cancel = clock.after(delay, () => void refresh())
+  })
 
   return {
+    start: () => {
+      signal.addEventListener('abort', () => cancel())
+      void refresh()
+    },
     /** The function that finds the key of a token, and the issuer that tokens must name; undefined while none is known. */
     current: (): { readonly issuer: string; readonly key: JWTVerifyGetKey } | undefined =>
       known && clock.now() - known.at <= MAX_AGE_MS ? known : undefined,
     /** To be called when a token names a key that is not in the set: fetches the set again, unless that was done too often recently. Returns whether it did. */
     unknownKey: async () => {
-      if (!flight && !unknown.take()) return false
+      if (!isFetching && !unknown.take()) return false
       await refresh()
       return true
-    },
-    stop: () => {
-      stopped = true
-      cancel()
     },
   }
 }

@@ -12,7 +12,7 @@ export type WebIdentityToken = {
 }
 
 /**
- * Checks the second token of a pod that has passed the seven steps with its own: signature, issuer, audience and times, and that it is of
+ * Step 8: checks the second token of a pod that has passed the seven steps with its own: signature, issuer, audience and times, and that it is of
  * the same pod, by uid, on this node, with the same service account. STS sees only the subject, so this is the only place where one pod of a service
  * account is prevented from using the token of another.
  *

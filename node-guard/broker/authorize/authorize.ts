@@ -23,7 +23,7 @@ export type Authorizer = {
   readonly namespaceOf: (pod: PodRecord) => Promise<NamespaceRecord>
 }
 
-type AuthorizeOptions = {
+type AuthorizeDeps = {
   readonly namespaces: Pick<Namespaces, 'get'>
   readonly reads: Pick<LiveReads, 'namespace'>
   /** Undefined if roles do not come from service accounts. */
@@ -33,12 +33,10 @@ type AuthorizeOptions = {
   readonly roles: (source: CredentialSource) => NodeRoles
   /** Why the node is not guarded, or undefined when it is. */
   readonly whyUnguarded: () => Promise<string | undefined>
-  /** Called for a pod that is refused. */
-  readonly onRefused: (pod: PodRecord, problem: Problem) => void
 }
 
-export function authorizer(options: AuthorizeOptions): Authorizer {
-  const { namespaces, reads, accounts, settings, roles } = options
+export function authorizer(deps: AuthorizeDeps): Authorizer {
+  const { namespaces, reads, accounts, settings, roles } = deps
   const { nodeName } = settings
   const rolesFor = (pod: PodRecord) => roles(checkSource(pod, settings))
 
@@ -47,7 +45,7 @@ export function authorizer(options: AuthorizeOptions): Authorizer {
     return known?.injection ? known : checkNamespace(namespace, await reads.namespace(namespace))
   }
   const checkGuarded = async () => {
-    const why = settings.requireFirewall ? await options.whyUnguarded() : undefined
+    const why = settings.requireFirewall ? await deps.whyUnguarded() : undefined
     if (why) throw new Problem('node-unguarded', `node ${nodeName} is not guarded: ${why}`, { retryAfter: 5 })
   }
   return {
@@ -55,16 +53,11 @@ export function authorizer(options: AuthorizeOptions): Authorizer {
     entitlement: (pod) =>
       entitlementOf(pod, namespaces.get(pod.namespace), rolesFor(pod), settings, accounts?.get(pod)),
     authorize: async (pod) => {
-      try {
-        const namespace = await namespaceOf(pod)
-        const account = pod.identity?.source === 'none' ? undefined : await accounts?.read(pod)
-        const entitlement = entitlementOf(pod, namespace, rolesFor(pod), settings, account)
-        await checkGuarded()
-        return entitlement
-      } catch (error) {
-        if (error instanceof Problem) options.onRefused(pod, error)
-        throw error
-      }
+      const namespace = await namespaceOf(pod)
+      const account = pod.identity?.source === 'none' ? undefined : await accounts?.read(pod)
+      const entitlement = entitlementOf(pod, namespace, rolesFor(pod), settings, account)
+      await checkGuarded()
+      return entitlement
     },
   }
 }

@@ -2,9 +2,9 @@ import { BoundedMap } from '../../../common/bounded-map.ts'
 import { type Clock, systemClock } from '../../../common/clock.ts'
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import type { SessionRequest } from '../authorize/entitlement.ts'
-import { withdrawn } from '../sessions/flight.ts'
 import { classifyStsError, type StsFailure } from './classify.ts'
 import type { Session, Sts } from './sts-client.ts'
+import { withdrawn } from './withdrawn.ts'
 
 /**
  * Assumes a role, with the two remedies that the broker can apply itself.

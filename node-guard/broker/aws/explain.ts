@@ -167,7 +167,7 @@ function refusedByWebIdentity(
 }
 
 /** The statement a role's trust policy needs so that the pods of a service account may assume it by web identity: IRSA's. */
-export function federatedStatement(
+function federatedStatement(
   { roleArn, webIdentity }: Pick<SessionRequest, 'roleArn' | 'webIdentity'>,
   { issuer = 'https://ISSUER', audience }: Federation,
 ) {

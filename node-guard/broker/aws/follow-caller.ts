@@ -1,5 +1,6 @@
 /** The broker's own identity can change while it runs: another instance profile is attached, or its credentials come from elsewhere. */
 
+import { spread } from '../../../common/backoff.ts'
 import { pause } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
@@ -48,7 +49,7 @@ export function followCaller(
   const run = async () => {
     profile = await instanceRoleName(imds)
     while (!signal.aborted) {
-      await pause(clock, LOOK_MS * (0.9 + 0.2 * Math.random()), signal)
+      await pause(clock, spread(LOOK_MS), signal)
       await look().catch((error) =>
         log.warn('the node’s new role could not be learned; trying again', { error: messageOf(error) }),
       )

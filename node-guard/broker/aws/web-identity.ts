@@ -5,11 +5,11 @@ import type { Deps } from '../../../common/deps.ts'
 import { Problem } from '../../../common/protocol.ts'
 import type { NodeRoles } from '../authorize/entitlement.ts'
 import type { Imds } from '../instance/imds.ts'
-import { withdrawn } from '../sessions/flight.ts'
 import { type Assume, toNodeClock } from './assume.ts'
 import { instanceIdentity } from './caller-identity.ts'
 import { classifyWebIdentityError, type StsFailure } from './classify.ts'
 import type { WebIdentitySts, webIdentityClient } from './sts-client.ts'
+import { withdrawn } from './withdrawn.ts'
 
 export type WebIdentityAssumer = {
   /** Tries to discover the Region until that succeeds; `onKnown` is called after each change. */

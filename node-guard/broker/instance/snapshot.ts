@@ -1,6 +1,6 @@
 /** The metadata snapshot that pods see, kept fresh: each part of it is read as often as it may change. */
 
-import { backoff } from '../../../common/backoff.ts'
+import { backoff, spread } from '../../../common/backoff.ts'
 import { pause } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
@@ -56,7 +56,7 @@ function keepReading(imds: Imds, part: Part, deps: Omit<Deps, 'kube'>) {
       failures = 0
       values = reading.values
       first.resolve()
-      return regular * (0.9 + 0.2 * Math.random())
+      return spread(regular)
     }
     failures++
     values = { ...values, ...reading.values }

@@ -1,21 +1,22 @@
 /** Reports to the firewall which pods of this node are on the host network, and which of them may use the node's role. */
 import type { V1Namespace } from '@kubernetes/client-node'
 import { backoff } from '../../../common/backoff.ts'
+import type { Clock } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { globMatches } from '../../../common/glob.ts'
 import { type HostPod, writeHostPods } from '../../../common/host-pods.ts'
 import { HOST_NETWORK_ALLOWED, KEYS } from '../../../common/keys.ts'
 import { reflect, type Sink } from '../../../common/kube/reflector.ts'
+import type { Logger } from '../../../common/log.ts'
 import type { BrokerSettings } from '../settings.ts'
 import { hasEnded, type PodRecord, podName } from './pod.ts'
 import type { Pods } from './pods.ts'
 
-type HostPodsOptions = {
+type HostPodsDeps = Deps & {
   readonly pods: Pods
   /** Whether the first list of pods has arrived. */
   readonly podsSynced: () => boolean
-  readonly settings: Pick<BrokerSettings, 'hostPodsDir' | 'hostNetworkAllowed'>
 }
 
 /** Milliseconds between checks until the lists have arrived. */
@@ -23,65 +24,78 @@ const SYNC_MS = 500
 /** After failures to write. */
 const RETRY = { base: 500, cap: 10_000 }
 
-/** Writes the list whenever it changes, if there is a directory for it, until `signal` aborts; not before both lists have arrived. */
-export function writeHostPodsOnChange({ pods, podsSynced, settings }: HostPodsOptions, deps: Deps): void {
-  const { hostPodsDir: directory, hostNetworkAllowed: allowed } = settings
-  if (directory === undefined) return
-  const { clock, log, signal } = deps
-  const namespaces = new Set<string>()
-  const watched = reflect(
-    {
-      path: '/api/v1/namespaces',
-      query: { labelSelector: `${KEYS.hostNetwork}=${HOST_NETWORK_ALLOWED}` },
-      sink: namesSink(namespaces, () => changed()),
-      cached: true,
-    },
-    deps,
-  )
-  let written: string | undefined
-  let failures = 0
-  let isBusy = false
-  let again = false
-  let isWaiting = false
+type Outcome = 'done' | 'failed' | 'not yet'
 
-  const write = async () => {
-    if (signal.aborted) return
-    if (!watched.synced() || !podsSynced()) return later(SYNC_MS)
-    const list = hostPods(pods.all(), namespaces, allowed)
+/** Writes the list whenever it changes, if there is a directory for it, until `signal` aborts; not before both lists have arrived. */
+export function writeHostPodsOnChange(
+  { hostPodsDir: directory, hostNetworkAllowed: allowed }: BrokerSettings,
+  deps: HostPodsDeps,
+): void {
+  if (directory === undefined) return
+  const { pods, podsSynced, clock, log, signal } = deps
+  const namespaces = nameStore()
+  const write = listWriter(directory, log)
+  const changed = retried(clock, async () => {
+    if (signal.aborted) return 'done'
+    if (!namespaces.synced() || !podsSynced()) return 'not yet'
+    return (await write(hostPods(pods.all(), namespaces.names, allowed))) ? 'done' : 'failed'
+  })
+  pods.subscribe({ gone: changed, changed })
+  namespaces.subscribe(changed)
+  const query = { labelSelector: `${KEYS.hostNetwork}=${HOST_NETWORK_ALLOWED}` }
+  reflect({ path: '/api/v1/namespaces', query, sink: namespaces.sink, cached: true }, deps)
+  changed()
+}
+
+/** Writes a list where it is another than before; returns whether it is written. */
+function listWriter(directory: string, log: Logger): (list: readonly HostPod[]) => Promise<boolean> {
+  let written: string | undefined
+  return async (list) => {
     const text = JSON.stringify(list)
-    if (text === written) return
+    if (text === written) return true
     try {
       await writeHostPods(directory, list)
       written = text
-      failures = 0
+      return true
     } catch (error) {
       const detail = `the list of pods on the host network cannot be written to ${directory} (${messageOf(error)}): mount a writable directory there, shared with the container host-network`
       log.error('host pods not written', { detail })
-      later(backoff(++failures, RETRY))
+      return false
     }
   }
-  /** Until then, changes do not cause attempts: while the directory is not writable, tenants could multiply them. */
-  const later = (ms: number) => {
-    isWaiting = true
-    clock.after(ms, () => {
-      isWaiting = false
-      changed()
-    })
-  }
-  const writeAll = async () => {
+}
+
+/**
+ * Does something whenever the returned function is called, once at a time, and again later where it was not successful. Until then, calls
+ * cause no attempts: while the directory is not writable, tenants could multiply them.
+ */
+function retried(clock: Clock, attempt: () => Promise<Outcome>): () => void {
+  let failures = 0
+  let isWaiting = false
+  let isBusy = false
+  let again = false
+  async function run() {
     isBusy = true
     while (again && !isWaiting) {
       again = false
-      await write()
+      const outcome = await attempt()
+      failures = outcome === 'failed' ? failures + 1 : 0
+      if (outcome !== 'done') wait(outcome === 'failed' ? backoff(failures, RETRY) : SYNC_MS)
     }
     isBusy = false
   }
-  const changed = () => {
-    again = true
-    if (!isBusy && !isWaiting) void writeAll()
+  function wait(milliseconds: number) {
+    isWaiting = true
+    clock.after(milliseconds, () => {
+      isWaiting = false
+      trigger()
+    })
   }
-  pods.subscribe({ gone: changed, changed })
-  changed()
+  function trigger() {
+    again = true
+    if (!isBusy && !isWaiting) void run()
+  }
+  return trigger
 }
 
 /** The list, in a stable order. */
@@ -99,12 +113,20 @@ export function hostPods(
     .sort((a, b) => a.uid.localeCompare(b.uid))
 }
 
-function namesSink(names: Set<string>, changed: () => void): Sink<string> {
-  return {
+/** The names of the namespaces whose pods may use the node's role. */
+function nameStore() {
+  const listeners: (() => void)[] = []
+  const names = new Set<string>()
+  let isSynced = false
+  const changed = () => {
+    for (const onChange of listeners) onChange()
+  }
+  const sink: Sink<string> = {
     project: (object) => (object as V1Namespace | undefined)?.metadata?.name,
     replace: (all) => {
       names.clear()
       for (const name of all) names.add(name)
+      isSynced = true
       changed()
     },
     upsert: (name) => {
@@ -115,5 +137,12 @@ function namesSink(names: Set<string>, changed: () => void): Sink<string> {
       names.delete(name)
       changed()
     },
+  }
+  return {
+    sink,
+    names,
+    /** Whether the first list has arrived. */
+    synced: () => isSynced,
+    subscribe: (onChange: () => void) => void listeners.push(onChange),
   }
 }

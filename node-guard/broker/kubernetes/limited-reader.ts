@@ -4,13 +4,13 @@
  * that no tenant starves the others.
  */
 
-import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Clock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
+import { fairQueue } from '../../../common/fair-queue.ts'
 import { type Kube, KubeError } from '../../../common/kube/client.ts'
+import { pacedStarts } from '../../../common/paced-starts.ts'
 import { Problem } from '../../../common/protocol.ts'
-import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
-import { fairQueue } from '../sessions/fair-queue.ts'
+import { tokenBucket, tokenBuckets } from '../../../common/token-bucket.ts'
 
 export type LimitedReader = ReturnType<typeof limitedReader>
 
@@ -26,21 +26,11 @@ const MEMORY_MS = 1000
 
 /** @param kube only its `get` is used */
 export function limitedReader(kube: Pick<Kube, 'get'>, clock: Clock) {
-  const bucket = tokenBucket(PER_SECOND, BURST, clock)
   const recent = new Map<string, Promise<unknown>>()
-  const shares = new BoundedMap<string, TokenBucket>(MAX_NAMESPACES)
+  const takeShare = tokenBuckets(NAMESPACE_PER_SECOND, NAMESPACE_BURST, clock, MAX_NAMESPACES)
   const queue = fairQueue()
-  let refilling = false
+  const pump = pacedStarts(queue, tokenBucket(PER_SECOND, BURST, clock), clock)
 
-  const pump = () => {
-    while (queue.size() > 0 && bucket.take()) queue.next()?.()
-    if (queue.size() === 0 || refilling) return
-    refilling = true
-    clock.after(bucket.wait(), () => {
-      refilling = false
-      pump()
-    })
-  }
   /** Resolves when it is this namespace's turn. @throws {Problem} `busy` when that takes too long */
   const turn = async (namespace: string): Promise<void> => {
     const waiting = { namespace }
@@ -51,12 +41,6 @@ export function limitedReader(kube: Pick<Kube, 'get'>, clock: Clock) {
       if (queue.leave(waiting)) reject(tooMany())
     })
     await promise.finally(cancel)
-  }
-
-  const shareOf = (namespace: string): TokenBucket => {
-    const share = shares.get(namespace) ?? tokenBucket(NAMESPACE_PER_SECOND, NAMESPACE_BURST, clock)
-    shares.set(namespace, share)
-    return share
   }
 
   const fetch = async (path: string) => {
@@ -82,7 +66,7 @@ export function limitedReader(kube: Pick<Kube, 'get'>, clock: Clock) {
       const key = `${path} ${asker}`
       const known = recent.get(key)
       if (known !== undefined) return known
-      if (!shareOf(namespace).take()) return Promise.reject(tooMany())
+      if (!takeShare(namespace)) return Promise.reject(tooMany())
       const answer = turn(namespace).then(() => fetch(path))
       recent.set(key, answer)
       const forget = () => clock.after(MEMORY_MS, () => recent.delete(key))

@@ -1,7 +1,6 @@
 /** Live reads of pods and namespaces, whose results are cached, but never longer than until the watch reports something newer. */
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import type { Clock } from '../../../common/clock.ts'
-import type { PodClaims } from '../authenticate/claims.ts'
 import type { LimitedReader } from './limited-reader.ts'
 import { type NamespaceRecord, type Namespaces, namespaceRecord } from './namespaces.ts'
 import { hasEnded, type PodRecord, podRecord } from './pod.ts'
@@ -11,6 +10,9 @@ import { consistentRead } from './revisions.ts'
 /** So that a token of a pod that is not on this node does not cost a read each time. */
 const MISS_MS = 30_000
 const MAX_MISSES = 1024
+
+/** The names of a pod in a token. */
+type NamedPod = { readonly namespace: string; readonly podName: string; readonly podUid: string }
 
 export type LiveReads = ReturnType<typeof liveReads>
 
@@ -30,8 +32,7 @@ export function liveReads(deps: {
   const miss = (uid: string, pod: PodRecord | undefined) => misses.set(uid, { pod, at: clock.now() })
 
   /** The pod of a token as it is now; undefined when it is gone or another has its name. @throws {Problem} `busy` */
-  const pod = async (claims: PodClaims): Promise<PodRecord | undefined> => {
-    const { namespace, podName, podUid } = claims
+  const pod = async ({ namespace, podName, podUid }: NamedPod): Promise<PodRecord | undefined> => {
     if (pods.isGone(podUid)) return undefined
     const missed = misses.get(podUid)
     if (missed && Math.abs(clock.now() - missed.at) < MISS_MS) return missed.pod

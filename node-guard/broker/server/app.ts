@@ -1,6 +1,7 @@
 /** The broker's routes, and what all answers have in common. */
 import type { HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
+import { type SteadyClock, systemClock } from '../../../common/clock.ts'
 import { messageOf } from '../../../common/errors.ts'
 import type { Logger } from '../../../common/log.ts'
 import {
@@ -41,6 +42,7 @@ export function brokerApp(
   log: Logger,
   onAnswer: OnAnswer,
   metadataSeconds?: number,
+  clock: Pick<SteadyClock, 'monotonic'> = systemClock,
 ): BrokerApp {
   const cacheControl = {
     credentials: 'no-store',
@@ -49,8 +51,8 @@ export function brokerApp(
   }
   const app: BrokerApp = new Hono()
   const serve = (path: Route) => async (context: Context<{ Bindings: HttpBindings }>) => {
-    const started = performance.now()
-    const done = (code: string) => onAnswer(path, code, (performance.now() - started) / 1000)
+    const started = clock.monotonic()
+    const done = (code: string) => onAnswer(path, code, (clock.monotonic() - started) / 1000)
     try {
       const body = await handlers[path](callerOf(context))
       done('ok')

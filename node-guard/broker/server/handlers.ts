@@ -1,7 +1,7 @@
 /** The broker's answers on each of its paths. */
 import { imdsTime, Problem } from '../../../common/protocol.ts'
 import type { Authenticate, Caller } from '../authenticate/authenticate.ts'
-import type { CheckWebIdentity, WebIdentityToken } from '../authenticate/web-identity.ts'
+import type { CheckWebIdentity } from '../authenticate/web-identity.ts'
 import type { Authorizer } from '../authorize/authorize.ts'
 import type { Entitlement } from '../authorize/entitlement.ts'
 import type { MetadataSnapshot } from '../instance/snapshot.ts'
@@ -28,9 +28,12 @@ export function brokerHandlers({
   readonly onRefused: (pod: PodRecord, problem: Problem) => void
   readonly onRejected: (peer: Caller['peer'], problem: Problem) => void
 }): BrokerHandlers {
-  const ownToken = async (header: string | undefined, pod: PodRecord): Promise<WebIdentityToken> => {
+  /** What the pod may have, with its second token if that is to decide. */
+  const entitled = async (pod: PodRecord, webIdentity: string | undefined) => {
     try {
-      return await checkWebIdentity(header, pod)
+      const entitlement = await authorizer.authorize(pod)
+      const token = entitlement.request.webIdentity && (await checkWebIdentity(webIdentity, pod))
+      return { entitlement, token }
     } catch (error) {
       if (error instanceof Problem) onRefused(pod, error)
       throw error
@@ -39,8 +42,7 @@ export function brokerHandlers({
   return {
     credentials: async (caller) => {
       const pod = await authenticate(caller)
-      const entitlement = await authorizer.authorize(pod)
-      const token = entitlement.request.webIdentity && (await ownToken(caller.webIdentity, pod))
+      const { entitlement, token } = await entitled(pod, caller.webIdentity)
       const issued = await sessions.get(grantOf(pod, entitlement), token)
       return credentialsBody(entitlement, issued)
     },

@@ -4,12 +4,9 @@
  * more with every answer.
  */
 import type { Clock } from '../../../common/clock.ts'
+import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
 
-type AdaptiveRate = {
-  /** Whether a call may be made now; if so, it is counted. */
-  readonly take: () => boolean
-  /** Milliseconds until a call may be made; 0 if it may now. */
-  readonly wait: () => number
+type AdaptiveRate = Pick<TokenBucket, 'take' | 'wait'> & {
   /** Begins a call that was taken; the caller reports how STS answered it. */
   readonly begin: () => RatedCall
 }
@@ -29,48 +26,29 @@ const FASTER = 1.25
 /** Calls per second that are tried however often STS refuses: with the spread one in half a minute, 170 a second of 5,000 nodes. */
 const MIN_RATE = 0.05
 
-/** @param most calls per second if STS never refuses, and as many at once */
-export function adaptiveRate(most: number, clock: Clock): AdaptiveRate {
-  const least = Math.min(MIN_RATE, most)
-  let rate = most
-  let tokens = most
-  let at = clock.now()
+/** @param max calls per second if STS never refuses, and as many at once */
+export function adaptiveRate(max: number, clock: Clock): AdaptiveRate {
+  const min = Math.min(MIN_RATE, max)
+  const bucket = tokenBucket(max, max, clock)
+  let rate = max
   /** Calls that were on their way when the rate was lowered say nothing about the lower rate. */
   let epoch = 0
 
-  const refill = () => {
-    const now = clock.now()
-    // A clock that was set back adds nothing.
-    tokens = Math.min(Math.max(1, rate), tokens + (Math.max(0, now - at) / 1000) * rate)
-    at = now
-  }
-  const slower = () => {
-    refill()
-    epoch++
-    rate = Math.max(least, rate * SLOWER)
-    // With jitter, so that the nodes that were refused together do not call together again.
-    tokens = -Math.random()
+  const goAt = (newRate: number, left?: number) => {
+    rate = newRate
+    bucket.change(rate, Math.max(1, rate), left)
   }
   return {
-    take: () => {
-      refill()
-      if (tokens < 1) return false
-      tokens -= 1
-      return true
-    },
-    wait: () => {
-      refill()
-      return tokens >= 1 ? 0 : Math.ceil(((1 - tokens) / rate) * 1000)
-    },
+    ...{ take: bucket.take, wait: bucket.wait },
     begin: () => {
       const born = epoch
       return {
-        answered: () => {
-          refill()
-          rate = Math.min(most, rate * FASTER)
-        },
+        answered: () => goAt(Math.min(max, rate * FASTER)),
         refused: () => {
-          if (born === epoch) slower()
+          if (born !== epoch) return
+          epoch++
+          // Spread, so that the nodes that were refused together do not come together again.
+          goAt(Math.max(min, rate * SLOWER), -Math.random())
         },
       }
     },

@@ -4,7 +4,7 @@ import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import type { SessionRequest } from '../authorize/entitlement.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 import type { Issued, StoredSession } from './lifetime.ts'
-import type { Turn } from './queue.ts'
+import type { Turn } from './sts-queue.ts'
 
 /** A pod's entitlement to a session, as it was when the pod requested it. */
 export type Grant = {

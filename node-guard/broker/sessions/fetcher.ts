@@ -6,10 +6,10 @@ import type { SessionRequest } from '../authorize/entitlement.ts'
 import type { Assume } from '../aws/assume.ts'
 import { classifierFor, type StsFailure } from '../aws/classify.ts'
 import type { Session } from '../aws/sts-client.ts'
+import { withdrawn } from '../aws/withdrawn.ts'
 import type { Entries, Entry, Grant } from './entries.ts'
-import { withdrawn } from './flight.ts'
 import { type Issued, ifUsable, remainingLife, renewalDelay } from './lifetime.ts'
-import type { Priority, StsQueue } from './queue.ts'
+import type { Priority, StsQueue } from './sts-queue.ts'
 
 /** A pod whose session has expired is known to be running, and comes before starting ones, as long as it asks at least this often. */
 const LAPSED_MS = 120_000
@@ -28,7 +28,7 @@ const BACKOFF: Record<StsFailure, { readonly base: number; readonly cap: number 
   unavailable: { base: 1000, cap: 60_000 },
 }
 
-export type FetchOptions = {
+export type FetchDeps = {
   readonly assume: Assume
   readonly queue: StsQueue
   readonly clock: SteadyClock
@@ -45,17 +45,17 @@ export type FetchOptions = {
 
 export class Fetcher {
   readonly #entries: Entries
-  readonly #options: FetchOptions
+  readonly #deps: FetchDeps
 
-  constructor(entries: Entries, options: FetchOptions) {
+  constructor(entries: Entries, deps: FetchDeps) {
     this.#entries = entries
-    this.#options = options
+    this.#deps = deps
   }
 
   /** Calls STS, or joins the call under way, which continues whether or not anybody waits. @throws {Problem} */
   fetch(entry: Entry, grant: Grant): Promise<Issued> {
     if (entry.flight !== undefined) return entry.flight
-    const { queue, assume, clock } = this.#options
+    const { queue, assume, clock } = this.#deps
     const had = entry.session && (ifUsable(entry.session, clock) ? 'renewal' : 'lapsed')
     const reason = (): Priority => had ?? (this.#entries.unrequested.has(entry) ? 'warm-up' : 'first')
     const turn = { namespace: grant.pod.namespace, priority: reason() }
@@ -82,7 +82,7 @@ export class Fetcher {
   }
 
   #settle(entry: Entry, grant: Grant, session: Session, priority: Priority): Issued {
-    const { clock, on } = this.#options
+    const { clock, on } = this.#deps
     const issued = { ...session, issuedAt: clock.now() }
     const inTurn = priority === 'renewal' && !entry.failure
     entry.session = { issued, at: clock.monotonic() }
@@ -95,7 +95,7 @@ export class Fetcher {
 
   #fail(entry: Entry, grant: Grant, error: unknown): Problem {
     if (error instanceof Problem) return error
-    const { clock, explain, on } = this.#options
+    const { clock, explain, on } = this.#deps
     const failure = classifierFor(entry.request)(error)
     const count = (entry.failure?.count ?? 0) + 1
     const delay = backoff(count, BACKOFF[failure])
@@ -110,18 +110,18 @@ export class Fetcher {
 
   #schedule(entry: Entry, delay: number): void {
     entry.cancelTimer()
-    if (!entry.dropped) entry.cancelTimer = this.#options.clock.after(delay, () => this.#wake(entry))
+    if (!entry.dropped) entry.cancelTimer = this.#deps.clock.after(delay, () => this.#wake(entry))
   }
 
   /** By web identity, STS can only be called with a token that has not expired; the sidecar sends a new one with its next request. */
   #canAsk({ request, webIdentity }: Entry): boolean {
-    return !request.webIdentity || (webIdentity?.expiresAt ?? 0) > this.#options.clock.now()
+    return !request.webIdentity || (webIdentity?.expiresAt ?? 0) > this.#deps.clock.now()
   }
 
   /** Renews sessions that are in use, and drops those that were not requested. */
   #wake(entry: Entry): void {
     if (entry.dropped || this.#entries.prune(entry)) return
-    const { clock } = this.#options
+    const { clock } = this.#deps
     const [grant] = entry.grants.values()
     const { session } = entry
     if (session && entry.wanted && grant && this.#canAsk(entry)) {

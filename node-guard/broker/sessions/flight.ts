@@ -2,6 +2,7 @@
 
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
+import { isWithdrawn } from '../aws/withdrawn.ts'
 
 /** After an answer that did not come in time, the sidecar retries this much later. */
 const LATER_MS = 2000
@@ -37,12 +38,6 @@ export async function outcomeWithin<T extends object>(
     retryAfter: LATER_MS / 1000,
   })
 }
-
-const WITHDRAWN = 'the pod or its permission went away while its credentials were fetched; retry'
-
-/** The problem if the grant became invalid while its session was fetched. */
-export const withdrawn = () => new Problem('busy', WITHDRAWN, { retryAfter: 1 })
-const isWithdrawn = (error: unknown) => error instanceof Problem && error.message === WITHDRAWN
 
 /** The remembered problem with the rest of its wait. */
 export function withRemainingWait(problem: Problem, milliseconds: number): Problem {

@@ -2,10 +2,12 @@
  * The sessions of this node's pods: one for each cache key, fetched once however many requests wait, renewed at half of its lifetime, and
  * dropped with its pod or its permission.
  */
+import type { SteadyClock } from '../../../common/clock.ts'
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
+import { withdrawn } from '../aws/withdrawn.ts'
 import { Entries, type Entry, type Grant } from './entries.ts'
-import { Fetcher, type FetchOptions } from './fetcher.ts'
-import { outcomeWithin, withdrawn, withRemainingWait } from './flight.ts'
+import { type FetchDeps, Fetcher } from './fetcher.ts'
+import { outcomeWithin, withRemainingWait } from './flight.ts'
 import { type Issued, ifUsable, isOverdue, isPastHalf, withCurrentDates } from './lifetime.ts'
 
 export type Sessions = {
@@ -27,7 +29,6 @@ export type Sessions = {
   readonly soonestExpiry: () => number | undefined
   /** Number of requested sessions that should have been renewed long ago, including expired ones. */
   readonly overdue: () => number
-  readonly stop: () => void
 }
 
 /** How long a request waits for STS: less than a sidecar does. The call itself continues and fills the cache. */
@@ -37,18 +38,23 @@ const MAX_RENEWAL_WAIT_MS = 1500
 /** Maximum number of sessions that were not requested yet: the kubelet's largest common limit on pods per node. */
 const MAX_WARM = 250
 
-export type SessionsOptions = FetchOptions & {
+export type SessionsDeps = FetchDeps & {
   readonly scope: 'pod' | 'role'
   /** Whether a grant is still valid with the current state of pod, namespace and node. */
   readonly isStillValid: (grant: Grant) => boolean
+  /** Its end drops all sessions. */
+  readonly signal: AbortSignal
   readonly on: { readonly cache: (outcome: 'hit' | 'miss' | 'negative' | 'stale') => void }
 }
 
-export function sessionStore(options: SessionsOptions): Sessions {
-  const { scope, queue, clock, isStillValid, on } = options
+export function sessionStore(deps: SessionsDeps): Sessions {
+  const { scope, queue, clock, signal, isStillValid, on } = deps
   const entries = new Entries(scope, isStillValid)
-  const fetcher = new Fetcher(entries, options)
+  const fetcher = new Fetcher(entries, deps)
   const { unrequested } = entries
+  signal.addEventListener('abort', () => {
+    for (const entry of entries.all()) entries.drop(entry)
+  })
 
   /** The entry of a grant that is requested. */
   const requestedEntry = (grant: Grant, webIdentity?: WebIdentityToken): Entry => {
@@ -97,21 +103,19 @@ export function sessionStore(options: SessionsOptions): Sessions {
     dropPod: (uid) => entries.dropPod(uid),
     review: (concerns) => entries.review(concerns),
     size: () => entries.size,
-    soonestExpiry: () => {
-      const ends = entries
-        .all()
-        .flatMap(({ session }) => (session ? withCurrentDates(session, clock).expiration : []))
-      return ends.length === 0 ? undefined : Math.min(...ends)
-    },
-    overdue: () =>
-      entries
-        .all()
-        .filter(
-          ({ session, wanted, remembered }) =>
-            session !== undefined && (wanted || remembered) && isOverdue(session, clock),
-        ).length,
-    stop: () => {
-      for (const entry of entries.all()) entries.drop(entry)
-    },
+    soonestExpiry: () => soonestExpiry(entries, clock),
+    overdue: () => entries.all().filter((entry) => isNotRenewed(entry, clock)).length,
   }
+}
+
+function soonestExpiry(entries: Entries, clock: SteadyClock): number | undefined {
+  const ends = entries
+    .all()
+    .flatMap(({ session }) => (session ? withCurrentDates(session, clock).expiration : []))
+  return ends.length === 0 ? undefined : Math.min(...ends)
+}
+
+/** Whether it is in use and should have been renewed long ago. */
+function isNotRenewed({ session, wanted, remembered }: Entry, clock: SteadyClock): boolean {
+  return session !== undefined && (wanted || remembered) && isOverdue(session, clock)
 }

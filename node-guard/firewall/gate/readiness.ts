@@ -1,5 +1,6 @@
 import { connect } from 'node:net'
 import type { Readiness } from '../../../common/health.ts'
+import { timedPromise } from '../../../common/timed-promise.ts'
 
 const MAX_ANSWER = 16 * 1024
 
@@ -8,31 +9,27 @@ const MAX_ANSWER = 16 * 1024
  * since loading node:http takes longer than the request and would slow down the start of every pod.
  */
 export function askReadiness(url: URL, timeoutMs: number): Promise<Readiness> {
-  return new Promise((resolve) => {
-    const host = url.hostname.replace(/^\[|\]$/g, '')
-    const socket = connect({ host, port: Number(url.port || 80) })
-    let answer = ''
-    const end = (readiness: Readiness) => {
-      clearTimeout(timer)
-      socket.destroy()
-      resolve(readiness)
-    }
-    const timer = setTimeout(() => end({ ready: false, code: 'no-answer' }), timeoutMs)
-    socket.setEncoding('utf8')
-    // HTTP/1.0, so that the answer is not chunked.
-    socket.on('connect', () =>
-      socket.write(`GET ${url.pathname}${url.search} HTTP/1.0\r\nHost: ${url.host}\r\n\r\n`),
-    )
-    socket.on('data', (chunk: string) => {
-      answer += chunk
-      if (answer.length > MAX_ANSWER) end({ ready: false, code: 'answer-too-long' })
-      else if (isComplete(answer)) end(parseAnswer(answer))
-    })
-    socket.on('end', () => end(parseAnswer(answer)))
-    socket.on('error', (error: NodeJS.ErrnoException) =>
-      end({ ready: false, code: error.code === 'ECONNREFUSED' ? 'not-listening' : (error.code ?? 'error') }),
-    )
+  const host = url.hostname.replace(/^\[|\]$/g, '')
+  const socket = connect({ host, port: Number(url.port || 80) })
+  let answer = ''
+  const { promise, resolve: end } = timedPromise<Readiness>(timeoutMs, ({ resolve }) =>
+    resolve({ ready: false, code: 'no-answer' }),
+  )
+  socket.setEncoding('utf8')
+  // HTTP/1.0, so that the answer is not chunked.
+  socket.on('connect', () =>
+    socket.write(`GET ${url.pathname}${url.search} HTTP/1.0\r\nHost: ${url.host}\r\n\r\n`),
+  )
+  socket.on('data', (chunk: string) => {
+    answer += chunk
+    if (answer.length > MAX_ANSWER) end({ ready: false, code: 'answer-too-long' })
+    else if (isComplete(answer)) end(parseAnswer(answer))
   })
+  socket.on('end', () => end(parseAnswer(answer)))
+  socket.on('error', (error: NodeJS.ErrnoException) =>
+    end({ ready: false, code: error.code === 'ECONNREFUSED' ? 'not-listening' : (error.code ?? 'error') }),
+  )
+  return promise.finally(() => socket.destroy())
 }
 
 function isComplete(answer: string): boolean {

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { timedPromise } from '../../../common/timed-promise.ts'
 import { toolEnvironment } from '../process/exec.ts'
 import { OWNED_TABLE } from '../rules/guard-nft.ts'
 
@@ -45,29 +46,28 @@ export function startHolder(ended: (why: string) => void) {
 
   return {
     /** Loads a table by commands (`tableCommands`) in one transaction. Resolves with why it could not, or undefined. */
-    load: (commands: string) =>
-      new Promise((resolve) => {
-        output = ''
-        const answer = (failed?: string) => {
-          clearTimeout(timer)
-          onOutput = () => {}
-          resolve(failed)
-        }
-        const timer = setTimeout(answer, TIMEOUT_MS, 'nft did not answer in time')
-        onOutput = () => {
-          const complaint = COMPLAINT.exec(output)?.[1]
-          if (complaint !== undefined) return answer(complaint.trim().slice(0, 300))
-          const [listing] = LISTING.exec(output) ?? []
-          const handles = listing?.matchAll(/# handle (\d+)/g) ?? []
-          const last = Math.max(0, ...[...handles].map(([, handle]) => Number(handle)))
-          // These are still the earlier rules: the reason why they were not replaced comes by the other pipe.
-          if (last <= newest) return
-          newest = last
-          answer()
-        }
-        if (over) receive('Error: it has ended\n')
-        else child.stdin.write(`${commands.replaceAll('\n', '; ')}\nlist chain ${OWNED_TABLE} forward\n`)
-      }),
+    load: (commands: string) => {
+      const { promise, resolve: answer } = timedPromise<string | undefined>(TIMEOUT_MS, ({ resolve }) =>
+        resolve('nft did not answer in time'),
+      )
+      output = ''
+      onOutput = () => {
+        const complaint = COMPLAINT.exec(output)?.[1]
+        if (complaint !== undefined) return answer(complaint.trim().slice(0, 300))
+        const [listing] = LISTING.exec(output) ?? []
+        const handles = listing?.matchAll(/# handle (\d+)/g) ?? []
+        const last = Math.max(0, ...[...handles].map(([, handle]) => Number(handle)))
+        // These are still the earlier rules: the reason why they were not replaced comes by the other pipe.
+        if (last <= newest) return
+        newest = last
+        answer(undefined)
+      }
+      if (over) receive('Error: it has ended\n')
+      else child.stdin.write(`${commands.replaceAll('\n', '; ')}\nlist chain ${OWNED_TABLE} forward\n`)
+      return promise.finally(() => {
+        onOutput = () => {}
+      })
+    },
     end: () => {
       over = true
       child.kill('SIGKILL')

@@ -1,5 +1,6 @@
 import { connect, type Socket } from 'node:net'
 import { messageOf } from '../../../common/errors.ts'
+import { timedPromise } from '../../../common/timed-promise.ts'
 import { applyRuleset, deleteTable } from '../nft/table.ts'
 import type { Exec } from '../process/exec.ts'
 import type { TableName } from '../rules/nft.ts'
@@ -59,27 +60,23 @@ function exchange(
   port: number,
   prepare: (socket: Socket) => Promise<string>,
 ): Promise<number> {
-  return new Promise((resolve, reject) => {
-    let text = ''
-    const socket = connect({ host: address, port })
-    const end = (result: number | string) => {
-      clearTimeout(timer)
-      socket.destroy()
-      if (typeof result === 'number') resolve(result)
-      else reject(new Error(result))
-    }
-    const timer = setTimeout(end, TIMEOUT_MS, `it did not answer within ${TIMEOUT_MS} ms`)
-    // The message without the local address, which is still unset.
-    socket.on('error', (error) => end(messageOf(error).replace(/ - Local .*/, '')))
-    socket.on('close', () => end('it closed the connection without an answer'))
-    socket.on('connect', async () => socket.write(await prepare(socket)))
-    socket.setEncoding('latin1').on('data', (chunk: string) => {
-      text += chunk
-      const status = /^HTTP\/1\.[01] (\d{3})[ \r]/.exec(text)?.[1]
-      if (status !== undefined) end(Number(status))
-      else if (text.length > MAX_BYTES) end('it does not speak HTTP')
-    })
+  const socket = connect({ host: address, port })
+  let text = ''
+  const { promise, resolve, reject } = timedPromise<number>(TIMEOUT_MS, ({ reject }) =>
+    reject(new Error(`it did not answer within ${TIMEOUT_MS} ms`)),
+  )
+  const fail = (why: string) => reject(new Error(why))
+  // The message without the local address, which is still unset.
+  socket.on('error', (error) => fail(messageOf(error).replace(/ - Local .*/, '')))
+  socket.on('close', () => fail('it closed the connection without an answer'))
+  socket.on('connect', async () => socket.write(await prepare(socket)))
+  socket.setEncoding('latin1').on('data', (chunk: string) => {
+    text += chunk
+    const status = /^HTTP\/1\.[01] (\d{3})[ \r]/.exec(text)?.[1]
+    if (status !== undefined) resolve(Number(status))
+    else if (text.length > MAX_BYTES) fail('it does not speak HTTP')
   })
+  return promise.finally(() => socket.destroy())
 }
 
 /** Records the TTL of the packets with data on one connection, of either family. */

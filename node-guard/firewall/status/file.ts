@@ -1,7 +1,8 @@
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../../common/errors.ts'
 import { readBoundedFile } from '../../../common/read-bounded.ts'
+import { replaceFile } from '../../../common/replace-file.ts'
 import { type Failed, failed } from '../../../common/result.ts'
 import { isWrittenStatus, type WrittenStatus } from './shape.ts'
 import type { Status } from './status.ts'
@@ -18,9 +19,7 @@ const MAX_BYTES = 4 * 1024 * 1024
 /** Writes what `firewall status` prints, so that a reader never sees a part of it. */
 export async function writeStatus(directory: string, written: WrittenStatus): Promise<void> {
   await mkdir(directory, { recursive: true })
-  const temporary = join(directory, `.${FILE}.${process.pid}`)
-  await writeFile(temporary, `${JSON.stringify(written)}\n`)
-  await rename(temporary, join(directory, FILE))
+  await replaceFile(directory, FILE, written)
 }
 
 /** The status as a guard last wrote it, or one sentence why it cannot be read; never throws. */

@@ -1,8 +1,8 @@
 /** What the process that keeps the rules about the host network reports to the guard, which serves status and metrics. */
-import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '../../../common/errors.ts'
 import { readBoundedFile } from '../../../common/read-bounded.ts'
+import { replaceFile } from '../../../common/replace-file.ts'
 import { HOST_NETWORK, isCount, isObjectOf, isTime } from './shape.ts'
 import type { HostNetwork } from './status.ts'
 
@@ -12,10 +12,8 @@ const FILE = 'host-network.json'
 const MAX_BYTES = 512 * 1024
 
 /** Replaces the report; a reader never sees half of it. */
-export async function writeHostNetwork(directory: string, report: Report): Promise<void> {
-  const temporary = join(directory, `.${FILE}.${process.pid}`)
-  await writeFile(temporary, `${JSON.stringify(report)}\n`)
-  await rename(temporary, join(directory, FILE))
+export function writeHostNetwork(directory: string, report: Report): Promise<void> {
+  return replaceFile(directory, FILE, report)
 }
 
 /**

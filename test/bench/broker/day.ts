@@ -3,8 +3,8 @@ import { setImmediate } from 'node:timers/promises'
 import type { SessionRequest } from '../../../node-guard/broker/authorize/entitlement.ts'
 import { stsProblem } from '../../../node-guard/broker/aws/explain.ts'
 import type { Grant } from '../../../node-guard/broker/sessions/entries.ts'
-import { stsQueue } from '../../../node-guard/broker/sessions/queue.ts'
 import { sessionStore } from '../../../node-guard/broker/sessions/sessions.ts'
+import { stsQueue } from '../../../node-guard/broker/sessions/sts-queue.ts'
 import { refreshDelay } from '../../../sidecar/credentials/schedule.ts'
 import { fakeClock } from '../../support/fake-clock.ts'
 import type { Figure } from '../report.ts'
@@ -29,11 +29,13 @@ export async function dayFigures(pods: number): Promise<Figure[]> {
     await answer.promise
     return { accessKeyId: 'a', secretAccessKey: 's', sessionToken: 't', expiration: clock.now() + HOUR }
   }
+  const stopping = new AbortController()
   const store = sessionStore({
     scope: 'pod',
     assume,
     queue: stsQueue({ perSecond: 20, concurrency: 10 }, clock),
     clock,
+    signal: stopping.signal,
     isStillValid: () => true,
     explain: (failure, thrown, context) => stsProblem(failure, thrown, { ...context, callerArn: undefined }),
     on: { issued: () => {}, failed: () => {}, cache: () => {} },
@@ -71,7 +73,7 @@ export async function dayFigures(pods: number): Promise<Figure[]> {
   const atBoot = calls
   seconds.clear()
   await clock.advance(24 * HOUR - MINUTE)
-  store.stop()
+  stopping.abort()
   return [
     {
       name: `STS calls of ${pods} pods in a day`,

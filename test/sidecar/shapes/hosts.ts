@@ -151,10 +151,6 @@ const FOREIGN: readonly Shape[] = [
 
 /** Texts that are no valid authority: an attacker hopes that two parsers read them differently. */
 const NEITHER: readonly Shape[] = [
-  'evil@169.254.169.254',
-  '169.254.169.254@evil.example',
-  'evil.example#169.254.169.254',
-  'evil.example\\169.254.169.254',
   '169.254.169.254:80:80',
   '169.254.169.254:evil',
   '127.0.0.1:999999',
@@ -170,11 +166,32 @@ const NEITHER: readonly Shape[] = [
   ',',
 ].map((host) => ours(`the invalid authority ${JSON.stringify(host)}`, read(`Host: ${host}`), 403))
 
+/** Texts that would end the authority of a URL, so that the rest of it would name another path. */
+const NO_AUTHORITY: readonly Shape[] = [
+  'evil@169.254.169.254',
+  '169.254.169.254@evil.example',
+  'evil.example#169.254.169.254',
+  '169.254.169.254#x',
+  'evil.example\\169.254.169.254',
+  '169.254.169.254\\',
+  '169.254.169.254/',
+  `169.254.169.254${LIST}?`,
+  '169.254.169.254?x',
+  '169.254.169.254 x',
+  '169.254.169.254\tx',
+  'evil.example, 169.254.169.254/',
+].map((host) => ours(`the text ${JSON.stringify(host)}, which is no authority`, read(`Host: ${host}`), 400))
+
 const SEVERAL: readonly Shape[] = [
   ours('two Hosts, both the address', read('Host: 169.254.169.254', 'Host: 169.254.169.254'), 200),
   ours('two Hosts, both its own', read('Host: 169.254.169.254', 'host: instance-data'), 200),
   ours('two Hosts, the second foreign', read('Host: 169.254.169.254', 'Host: evil.example'), 403),
   ours('two Hosts, the first foreign', read('Host: evil.example', 'Host: 169.254.169.254'), 403),
+  ours(
+    'two Hosts, the second with a path',
+    read('Host: 169.254.169.254', `Host: 169.254.169.254${LIST}#`),
+    400,
+  ),
   ours('a foreign name beside an empty Host', read('Host:', 'Host: evil.example'), 403),
   stricter(
     'a request for a token with a foreign name',
@@ -212,6 +229,11 @@ const ABSOLUTE: readonly Shape[] = [
   ),
   ours('an absolute target with a foreign host, without Host', absolute(`http://evil.example${LEAF}`), 403),
   ours(
+    'an absolute target beside a Host that is no authority',
+    absolute(`http://169.254.169.254${LEAF}`, 'Host: 169.254.169.254#x'),
+    400,
+  ),
+  ours(
     'an absolute target with a user',
     absolute(`http://evil@169.254.169.254${LEAF}`, 'Host: 169.254.169.254'),
     403,
@@ -225,6 +247,7 @@ export const HOSTS: readonly Shape[] = [
   ...LOOPBACK,
   ...FOREIGN,
   ...NEITHER,
+  ...NO_AUTHORITY,
   ...SEVERAL,
   ...ABSOLUTE,
 ]

@@ -54,7 +54,7 @@ everywhere: {}
 {{- $webhooks := list -}}
 {{- $every := "" -}}
 {{- range $object.webhooks -}}
-{{- if or $byAccount (not (hasPrefix "service-account" .name)) }}{{ $webhooks = append $webhooks . }}{{ end -}}
+{{- if or $byAccount (not (hasPrefix "service-account-warnings" .name)) }}{{ $webhooks = append $webhooks . }}{{ end -}}
 {{- range .matchConditions }}{{ if eq .name "not-opted-out-or-reserved-name" }}{{ $every = . }}{{ end }}{{ end -}}
 {{- end -}}
 {{- range $entry := $webhooks -}}

@@ -5,10 +5,11 @@
  */
 
 import type { Clock } from '../../../common/clock.ts'
+import { type FairQueue, fairQueue } from '../../../common/fair-queue.ts'
+import { pacedStarts } from '../../../common/paced-starts.ts'
 import { Problem } from '../../../common/protocol.ts'
 import { classifyStsError } from '../aws/classify.ts'
 import { adaptiveRate, type RatedCall } from './adaptive-rate.ts'
-import { type FairQueue, fairQueue } from './fair-queue.ts'
 
 /** In the order in which they are served. */
 const PRIORITIES = ['lapsed', 'renewal', 'first', 'warm-up'] as const
@@ -36,46 +37,19 @@ export function stsQueue(
   clock: Clock,
 ): StsQueue {
   const rate = adaptiveRate(limits.perSecond, clock)
-  const queues: Record<Priority, FairQueue> = {
-    lapsed: fairQueue(),
-    renewal: fairQueue(),
-    first: fairQueue(),
-    'warm-up': fairQueue(),
-  }
+  const { queues, size, next } = priorityQueues()
   let running = 0
-  let refilling = false
-
-  const waiting = () => PRIORITIES.reduce((sum, priority) => sum + queues[priority].size(), 0)
-  const next = () => {
-    for (const priority of PRIORITIES) {
-      const start = queues[priority].next()
-      if (start) return start
-    }
-    return undefined
-  }
-  function waitForRefill() {
-    if (refilling) return
-    refilling = true
-    clock.after(rate.wait(), () => {
-      refilling = false
-      pump()
-    })
-  }
-  function pump() {
-    while (running < limits.concurrency && waiting() > 0) {
-      if (!rate.take()) return waitForRefill()
-      const start = next()
-      running++
-      start?.()
-    }
-  }
+  const pump = pacedStarts({ size, next }, rate, clock, () => running < limits.concurrency)
   return {
-    waiting,
+    waiting: size,
     run: async (turn, task) => {
-      if (waiting() >= MAX_WAITING)
+      if (size() >= MAX_WAITING)
         throw new Problem('busy', 'too many pods of this node are waiting for STS; retry', { retryAfter: 5 })
       const { promise, resolve } = Promise.withResolvers<RatedCall>()
-      queues[turn.priority].add(turn, () => resolve(rate.begin()))
+      queues[turn.priority].add(turn, () => {
+        running++
+        resolve(rate.begin())
+      })
       pump()
       const call = await promise
       try {
@@ -94,6 +68,22 @@ export function stsQueue(
       const start = queues['warm-up'].leave(turn)
       if (start) queues.first.add(turn, start)
     },
+  }
+}
+
+/** A queue for each priority, and all of them as one. */
+function priorityQueues() {
+  const queues: Record<Priority, FairQueue> = {
+    lapsed: fairQueue(),
+    renewal: fairQueue(),
+    first: fairQueue(),
+    'warm-up': fairQueue(),
+  }
+  const inOrder = PRIORITIES.map((priority) => queues[priority])
+  return {
+    queues,
+    size: () => inOrder.reduce((sum, { size }) => sum + size(), 0),
+    next: () => inOrder.find(({ size }) => size() > 0)?.next(),
   }
 }
 
