@@ -124,7 +124,11 @@ export class Request {
 
 type ResponseInit = { readonly status?: number | undefined; readonly headers?: HeadersLike }
 
-/** A response with a body that is text, bytes or nothing. */
+/**
+ * A response with a body that is text, bytes or nothing.
+ *
+ * @public The build injects it where Hono names the global class (build.ts).
+ */
 export class Response {
   readonly status: number
   readonly headers: Headers
