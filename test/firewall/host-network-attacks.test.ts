@@ -47,7 +47,7 @@ for (const backend of BACKENDS)
       await rm(join(host.state, 'host-pods.json'))
       const next = await host.start('block', { backend })
       await until('it waits for the list', async () =>
-        /has not reported/.test((await next.status()).detail ?? ''),
+        /has not reported which pods/.test((await next.status()).detail ?? ''),
       )
       assert.equal(await host.fetch(host.cgroup(first.uid)), 'aws')
       assert.equal(await host.fetch(host.cgroup(next.uid)), 'aws', REFUSED[backend])

@@ -116,7 +116,7 @@ for (const backend of BACKENDS)
       const uid = await host.makePod()
       const guard = await start('block')
       await until('it waits for the list', async () =>
-        /has not reported/.test((await guard.status()).detail ?? ''),
+        /has not reported which pods/.test((await guard.status()).detail ?? ''),
       )
       assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
       await host.list([])
@@ -126,7 +126,7 @@ for (const backend of BACKENDS)
 
       await rm(join(host.state, 'host-pods.json'))
       const next = await start('block')
-      await until('it waits, too', async () => /has not reported/.test((await next.status()).detail ?? ''))
+      await until('it waits, too', async () => /has not reported which pods/.test((await next.status()).detail ?? ''))
       assert.equal(await host.fetch(host.cgroup(uid)), refused)
       await host.list([])
       await next.verified()
