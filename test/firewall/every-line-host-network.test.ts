@@ -87,12 +87,14 @@ describe('every line of the rules about pods on the host network is needed', nee
       return { seen, moved: moved.sort().join(' ') }
     }
     const heardBefore = await thief.heard({})
-    const ofThief = await ask(BROKER_ADDRESSES)
+    // One after the other, since nft counts both families by the same counter.
+    const [four, six] = [await ask(BROKER_ADDRESSES.slice(0, 1)), await ask(BROKER_ADDRESSES.slice(1))]
     const heard = (await thief.heard({})) - heardBefore
     const ofOwn = await ask(UNLINKED)
     // What was refused is sent again, and may be counted only now.
     const counted = heard === 0 ? '' : ofOwn.moved
-    return { ...ofThief.seen, ...ofOwn.seen, heard, broker: ofThief.moved, own: counted }
+    const moved = { broker4: four.moved, broker6: six.moved, own: counted }
+    return { ...four.seen, ...six.seen, ...ofOwn.seen, heard, ...moved }
   }
 
   /** The fate of every packet after rules were loaded, or `failed`, the reason why they were not. */
