@@ -1,6 +1,8 @@
 /** Health of a process over plain HTTP: `/livez`, `/readyz`, `/metrics`. Nothing secret and no ARN is reachable here. */
 import { createServer, type Server } from 'node:http'
 import { boundedConnections, type Eviction } from './connections.ts'
+import { messageOf } from './errors.ts'
+import type { Logger } from './log.ts'
 
 export type Readiness = {
   readonly ready: boolean
@@ -19,6 +21,9 @@ const LIMITS = {
   keepAliveTimeout: 1000,
   connectionsCheckingInterval: 1000,
 }
+
+/** On the host network, any pod may have taken the port. */
+const LISTEN_AGAIN_MS = 5000
 
 const JSON_TYPE = 'application/json'
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8'
@@ -55,6 +60,31 @@ export function healthServer(health: {
   })
   boundedConnections({ max: MAX_CONNECTIONS, evict: remoteFirst }).watch(server)
   return server
+}
+
+/**
+ * Listens, and while the port is taken logs that and tries again: the work of the process matters more than its report.
+ *
+ * @returns stops listening; open connections remain
+ */
+export function serveHealth(server: Server, port: number, log: Logger): () => void {
+  let again: NodeJS.Timeout | undefined
+  const start = () => server.listen(port)
+  server.on('listening', () => log.info('health served', { port }))
+  server.on('error', (error) => {
+    // Such as EMFILE on accept: the listener goes on.
+    if (server.listening) return log.warn('health listener error', { port, error: messageOf(error) })
+    log.error('health not served', {
+      code: 'health-port-taken',
+      detail: `port ${port} cannot be listened on (${messageOf(error)}): find the process that holds it (ss -ltnp), or set --health-port`,
+    })
+    again = setTimeout(start, LISTEN_AGAIN_MS).unref()
+  })
+  start()
+  return () => {
+    clearTimeout(again)
+    server.close()
+  }
 }
 
 /**

@@ -1,12 +1,12 @@
 /** The broker as a process serves it: its listeners, its health and its metrics. */
 import { whyUnreadable } from '../../common/firewall-state.ts'
-import { healthServer, type Readiness } from '../../common/health.ts'
+import { healthServer, type Readiness, serveHealth } from '../../common/health.ts'
 import { type BrokerDeps, createBroker } from './broker.ts'
 import { refreshSeconds } from './instance/metadata.ts'
 import { brokerMetrics } from './metrics.ts'
 import { brokerApp, type OnAnswer } from './server/app.ts'
 import { brokerServer } from './server/http-server.ts'
-import { listenAll } from './server/listen.ts'
+import { listenAll, PORT_TAKEN, whyTaken } from './server/listen.ts'
 import type { BrokerSettings } from './settings.ts'
 
 export type RunningBroker = ReturnType<typeof startBroker>
@@ -28,12 +28,14 @@ export function startBroker(settings: BrokerSettings, deps: BrokerDeps, environm
   const readiness = (): Readiness => {
     const waiting = broker.whyNotReady()
     if (waiting) return { ready: false, ...waiting }
+    const taken = listeners.taken()
+    if (taken.length > 0) return { ready: false, code: PORT_TAKEN, detail: whyTaken(taken) }
     if (listeners.bound().length === 0)
       return { ready: false, code: 'not-listening', detail: 'no address of --listen exists on this node yet' }
     return { ready: true, code: 'ready' }
   }
   const health = healthServer({ readiness, metrics: () => metrics.registry.metrics() })
-  health.listen(settings.healthPort)
+  const stopHealth = serveHealth(health, settings.healthPort, log)
   // Once at the start, not with each refusal: no pod of this node will get anything.
   if (settings.requireFirewall)
     void whyUnreadable(settings.stateDir).then((detail) => {
@@ -54,7 +56,7 @@ export function startBroker(settings: BrokerSettings, deps: BrokerDeps, environm
       // The watches continue until the requests in progress are answered, because decisions depend on them.
       await listeners.stop()
       broker.stop()
-      health.close()
+      stopHealth()
       health.closeAllConnections()
     },
   }

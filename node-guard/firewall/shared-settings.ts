@@ -3,7 +3,7 @@ import { BROKER_ADDRESSES, METADATA_ADDRESSES } from '../../common/addresses.ts'
 import { canonicalAddress } from '../../common/canonical-address.ts'
 import { duration, list, type Setting, SettingError } from '../../common/settings.ts'
 
-/** The addresses that guard and gate must agree on; both take the same flags. */
+/** The addresses that guard, gate and host-network must agree on; all take the same flags. */
 export const ADDRESS_SETTINGS = {
   metadataAddress: addresses(METADATA_ADDRESSES, 'address of the real metadata endpoint (repeatable)'),
   brokerAddress: addresses(BROKER_ADDRESSES, 'node-local address of the broker (repeatable)'),

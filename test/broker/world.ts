@@ -151,11 +151,17 @@ export class World {
     })
   }
 
+  #port = 0
+  /** The port of brokers that are started from now on; by default any. */
+  listenOn(port: number): void {
+    this.#port = port
+  }
+
   settings(...argv: string[]): BrokerSettings {
     const given = ['--node-name', NODE, '--listen', '127.0.0.1', '--state-dir', join(this.directory, 'state')]
     const result = parseSettings(BROKER_SETTINGS, { argv: [...given, ...argv], env: {} })
     if (!result.ok) throw new Error(result.errors.join('\n'))
-    return { ...result.settings, port: 0, healthPort: 0 }
+    return { ...result.settings, port: this.#port, healthPort: 0 }
   }
 
   /** Starts a broker (instead of the one before) and waits until it is ready. */

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import type { Server } from 'node:http'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { networkInterfaces } from 'node:os'
 import { after, before, describe, it } from 'node:test'
-import { healthServer, type Readiness } from '../../common/health.ts'
+import { healthServer, type Readiness, serveHealth } from '../../common/health.ts'
+import { captureLog } from '../support/log.ts'
 
 const READY: Readiness = { ready: true, code: 'ready' }
 const DENIED: Readiness = {
@@ -104,4 +105,32 @@ describe('health', () => {
       for (const socket of silent) socket.destroy()
     }
   })
+})
+
+it('a health port that is taken is reported with a remedy and tried again, and errors of a listener that works do not end it', async (context) => {
+  const squatter = createServer().listen(0)
+  await once(squatter, 'listening')
+  const { port } = squatter.address() as { port: number }
+  const { log, lines } = captureLog()
+  context.mock.timers.enable({ apis: ['setTimeout'] })
+  const server = healthServer({ readiness: () => READY, metrics: () => '' })
+  const stop = serveHealth(server, port, log)
+  await once(server, 'error')
+  assert.equal(lines[0]?.code, 'health-port-taken')
+  assert.match(
+    String(lines[0]?.detail),
+    /^port \d+ cannot be listened on \(.*EADDRINUSE.*\): find the process that holds it/,
+  )
+  squatter.close()
+  await once(squatter, 'close')
+  context.mock.timers.tick(5000)
+  await once(server, 'listening')
+  server.emit('error', new Error('accept EMFILE'))
+  context.mock.timers.tick(5000)
+  assert.equal((await fetch(`http://127.0.0.1:${port}/livez`)).status, 200)
+  assert.deepEqual(
+    lines.map(({ msg }) => msg),
+    ['health not served', 'health served', 'health listener error'],
+  )
+  stop()
 })

@@ -15,6 +15,13 @@ export type Hammered = { readonly tried: number; readonly gaps: readonly number[
 export type AgentRequests = {
   /** Listens; greets with `name` and a newline, and then echoes what it receives. */
   listen: (options: { host: string; port: number; name: string }) => string
+  /** How many pieces of data the listeners of this agent have received. */
+  heard: (options: Record<string, never>) => number
+  /**
+   * Connects, says something, and waits for as long as `patience`: what came back without a line break, an error code, or
+   * `silence`.
+   */
+  ask: (options: { host: string; port: number; text: string; patience: number }) => string
   /** Receives datagrams on all addresses. */
   receive: (options: { port: number }) => string
   /** Payloads received so far, each as `local port payload`. */
@@ -51,6 +58,7 @@ type Datagram = { host: string; port: number; payload: string; from?: string; wa
 export const ANSWER_MS = 30_000
 
 const payloads: string[] = []
+let heard = 0
 const kept = new Map<string, Socket>()
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? String(error)
@@ -60,10 +68,32 @@ function listen({ host, port, name }: { host: string; port: number; name: string
     const server = createServer((socket) => {
       socket.on('error', () => {})
       socket.write(`${name}\n`)
+      socket.on('data', () => {
+        heard++
+      })
       socket.pipe(socket)
     })
     server.on('error', (error) => resolve(codeOf(error)))
     server.listen({ host, port, ipv6Only: true }, () => resolve('listening'))
+  })
+}
+
+/** The greeting may be refused while the answer is not, so everything that comes is waited for, unless it is all there. */
+function ask({ host, port, text, patience }: Parameters<AgentRequests['ask']>[0]): Promise<string> {
+  return new Promise((resolve) => {
+    let received = ''
+    const socket = connect({ host, port }, () => socket.write(text))
+    const end = (outcome: string) => {
+      callOff()
+      socket.destroy()
+      resolve(outcome)
+    }
+    const callOff = afterAll(patience, () => end(received || 'silence'))
+    socket.setEncoding('utf8').on('data', (data) => {
+      received += String(data).replaceAll('\n', ' ')
+      if (received.endsWith(text)) end(received)
+    })
+    socket.on('error', (error) => end(codeOf(error)))
   })
 }
 
@@ -279,6 +309,8 @@ const OPERATIONS: Record<string, (options: never) => unknown> = {
   listen,
   receive,
   received: () => payloads,
+  heard: () => heard,
+  ask,
   tcp,
   hammer,
   rest,

@@ -1,10 +1,11 @@
 /** Every line of the rules about pods on the host network has an effect. */
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { BROKER_ADDRESSES, BROKER_PORT } from '../../common/addresses.ts'
 import { countPackets } from '../../node-guard/firewall/iptables/chains.ts'
 import { readSaved } from '../../node-guard/firewall/iptables/reading.ts'
 import { deleteTable, loadTable, readTable } from '../../node-guard/firewall/nft/table.ts'
-import type { HostNetworkRuleset } from '../../node-guard/firewall/rules/host-network.ts'
+import { BROKER_PORT_COUNTER, type HostNetworkRuleset } from '../../node-guard/firewall/rules/host-network.ts'
 import { HOST_CHAINS, hostNetworkChains } from '../../node-guard/firewall/rules/host-network-iptables.ts'
 import { HOST_NETWORK_TABLE, hostNetworkRuleset } from '../../node-guard/firewall/rules/host-network-nft.ts'
 import type { Chain, Family, Variant } from '../../node-guard/firewall/rules/iptables.ts'
@@ -17,7 +18,10 @@ import {
 } from './host-network-node.ts'
 import { FAMILIES, loadChains, VARIANTS, withoutEach } from './iptables-rules.ts'
 import { MISSED, without } from './lines.ts'
-import { fenceOf, nodeExec } from './node.ts'
+import { type Agent, fenceOf, nodeExec, UNLINKED } from './node.ts'
+
+/** How long a sidecar's request waits for an answer that is dropped. */
+const PATIENCE_MS = 2000
 
 describe('every line of the rules about pods on the host network is needed', needsCgroups(), () => {
   let host: HostNetworkNode
@@ -25,6 +29,21 @@ describe('every line of the rules about pods on the host network is needed', nee
     host = await openHostNetworkNode('systemd')
   })
   after(() => host?.close())
+
+  /** Who listens on the broker's port: the node guard on half of the addresses, and a pod that should not on the others. */
+  let thief: Agent
+  let own = ''
+  before(async () => {
+    for (const address of [...BROKER_ADDRESSES, ...UNLINKED])
+      await host.shell(`ip addr replace ${address} dev lo${address.includes(':') ? ' nodad' : ''}`)
+    own = host.cgroup(await host.makePod())
+    thief = await host.agentIn(host.cgroup(await host.makePod()))
+    const guard = await host.agentIn(own)
+    for (const address of BROKER_ADDRESSES)
+      assert.equal(await thief.listen({ host: address, port: BROKER_PORT, name: 'thief' }), 'listening')
+    for (const address of UNLINKED)
+      assert.equal(await guard.listen({ host: address, port: BROKER_PORT, name: 'own' }), 'listening')
+  })
 
   type Counters = () => Promise<Readonly<Record<string, number>>>
   type Places = Readonly<Record<string, string>>
@@ -39,7 +58,10 @@ describe('every line of the rules about pods on the host network is needed', nee
       ...(name === 'other' ? { proof: await host.send(path, { ...to, port: 9 }) } : {}),
     }
     const after = await counters()
-    const moved = Object.keys(after).filter((counter) => after[counter] !== before[counter])
+    // What was refused on the broker's port is sent again now and then.
+    const moved = Object.keys(after).filter(
+      (counter) => after[counter] !== before[counter] && !counter.startsWith(BROKER_PORT_COUNTER),
+    )
     return Object.fromEntries(
       Object.entries({ ...seen, moved: moved.sort().join(' ') }).map(([what, fate]) => [
         `${name} ${address} ${what}`,
@@ -48,13 +70,41 @@ describe('every line of the rules about pods on the host network is needed', nee
     )
   }
 
+  /** The fate of what a sidecar sends to the broker's port. */
+  async function brokerFates(counters: Counters) {
+    const client = await host.node.agent('pod1')
+    const ask = async (addresses: readonly string[]) => {
+      const before = await counters()
+      const asked = addresses.map(async (address) => [
+        `broker ${address}`,
+        await client.ask({ host: address, port: BROKER_PORT, text: 'token', patience: PATIENCE_MS }),
+      ])
+      const seen = Object.fromEntries(await Promise.all(asked))
+      const after = await counters()
+      const moved = Object.keys(after).filter(
+        (counter) => after[counter] !== before[counter] && counter.startsWith(BROKER_PORT_COUNTER),
+      )
+      return { seen, moved: moved.sort().join(' ') }
+    }
+    const heardBefore = await thief.heard({})
+    // One after the other, since nft counts both families by the same counter.
+    const [four, six] = [await ask(BROKER_ADDRESSES.slice(0, 1)), await ask(BROKER_ADDRESSES.slice(1))]
+    const heard = (await thief.heard({})) - heardBefore
+    const ofOwn = await ask(UNLINKED)
+    // What was refused is sent again, and may be counted only now.
+    const counted = heard === 0 ? '' : ofOwn.moved
+    const moved = { broker4: four.moved, broker6: six.moved, own: counted }
+    return { ...four.seen, ...six.seen, ...ofOwn.seen, heard, ...moved }
+  }
+
   /** The fate of every packet after rules were loaded, or `failed`, the reason why they were not. */
   async function effect(failed: string | undefined, counters: Counters, places: Places) {
     if (failed !== undefined) return { load: failed }
-    const seen: Record<string, string> = { load: 'accepted' }
+    const seen: Record<string, unknown> = { load: 'accepted' }
+    const ofBroker = brokerFates(counters)
     for (const [name, path] of Object.entries(places))
       for (const address of METADATA) Object.assign(seen, await fates(counters, name, path, address))
-    return seen
+    return { ...seen, ...(await ofBroker) }
   }
 
   async function prepare(mode: HostNetworkRuleset['mode']) {
@@ -70,7 +120,7 @@ describe('every line of the rules about pods on the host network is needed', nee
       host: '.',
     }
     const rules: HostNetworkRuleset = {
-      ...{ metadata: METADATA, mode, root: host.root },
+      ...{ metadata: METADATA, broker: [...BROKER_ADDRESSES, ...UNLINKED], own, mode, root: host.root },
       pods: [
         { cgroup: places.refused, counter: 'host_1', allowed: false },
         { cgroup: places.allowed, counter: 'host_2', allowed: true },
@@ -79,8 +129,11 @@ describe('every line of the rules about pods on the host network is needed', nee
     return { places, rules }
   }
 
-  function assertDesigned(seen: Readonly<Record<string, string>>, fate: string) {
+  function assertDesigned(seen: Readonly<Record<string, unknown>>, fate: string, ofThief: string) {
     assert.equal(seen.load, 'accepted')
+    for (const address of BROKER_ADDRESSES) assert.equal(seen[`broker ${address}`], ofThief)
+    for (const address of UNLINKED) assert.equal(seen[`broker ${address}`], 'own token')
+    assert.equal(seen.heard, fate === 'aws' ? BROKER_ADDRESSES.length : 0)
     for (const address of METADATA) {
       assert.equal(seen[`refused ${address} tcp`], fate)
       assert.equal(seen[`other ${address} tcp`], fate)
@@ -104,7 +157,8 @@ describe('every line of the rules about pods on the host network is needed', nee
       }
       const ruleset = hostNetworkRuleset(rules)
       const whole = await effectOf(ruleset)
-      assertDesigned(whole, mode === 'block' ? REFUSED.nft : 'aws')
+      const [fate, ofThief] = mode === 'block' ? [REFUSED.nft, REFUSED.nft] : ['aws', 'thief token']
+      assertDesigned(whole, fate, ofThief)
       for (const { line, number, rest } of without(ruleset))
         await t.test(`line ${number}: ${line}`, async () => {
           const outcome = await effectOf(rest)
@@ -123,7 +177,9 @@ describe('every line of the rules about pods on the host network is needed', nee
         const counters = () => countersOf(chains, variant)
         for (const family of FAMILIES) assert.equal(await load(family, chains(family)), undefined)
         const whole = await effect(undefined, counters, places)
-        assertDesigned(whole, mode === 'block' ? REFUSED[`iptables-${variant}`] : 'aws')
+        const [fate, ofThief] =
+          mode === 'block' ? [REFUSED[`iptables-${variant}`], 'silence'] : ['aws', 'thief token']
+        assertDesigned(whole, fate, ofThief)
         const parts = FAMILIES.flatMap((family) =>
           [...withoutEach(chains(family))].map((part) => ({ family, ...part })),
         )

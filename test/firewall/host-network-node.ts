@@ -122,6 +122,7 @@ export async function openHostNetworkNode(driver: Driver) {
     /** The outcome of a connection of a process in this cgroup to the metadata service. */
     fetch: async (path: string, host: string = METADATA[0]) =>
       (await (await agentIn(path)).tcp({ host, port: 80, fence: fenceOf(host) })).outcome,
+    agentIn,
     /** The outcome of a datagram from this cgroup. */
     send: async (path: string, datagram: Parameters<AgentRequests['udp']>[0]) =>
       (await agentIn(path)).udp(datagram),

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, afterEach, before, describe, test } from 'node:test'
+import { BROKER_ADDRESSES } from '../../common/addresses.ts'
 import type { BackendName } from '../../node-guard/firewall/backend/backend.ts'
 import { createHostNetworkReconciler } from '../../node-guard/firewall/host-network/reconciler.ts'
 import { silentLog } from '../support/log.ts'
@@ -115,7 +116,7 @@ for (const backend of BACKENDS)
       const uid = await host.makePod()
       const guard = await start('block')
       await until('it waits for the list', async () =>
-        /has not reported/.test((await guard.status()).detail ?? ''),
+        /has not reported which pods/.test((await guard.status()).detail ?? ''),
       )
       assert.equal(await host.fetch(host.cgroup(uid)), 'aws')
       await host.list([])
@@ -125,7 +126,9 @@ for (const backend of BACKENDS)
 
       await rm(join(host.state, 'host-pods.json'))
       const next = await start('block')
-      await until('it waits, too', async () => /has not reported/.test((await next.status()).detail ?? ''))
+      await until('it waits, too', async () =>
+        /has not reported which pods/.test((await next.status()).detail ?? ''),
+      )
       assert.equal(await host.fetch(host.cgroup(uid)), refused)
       await host.list([])
       await next.verified()
@@ -401,7 +404,14 @@ describe('firewall host-network on a node', needsCgroups(), () => {
 
 test('firewall host-network loads nothing on a node with cgroup v1, and reports in one sentence what to do', async () => {
   const keeper = createHostNetworkReconciler({
-    ...{ backends: [], mode: 'block', metadata: METADATA, now: Date.now, log: silentLog },
+    ...{
+      backends: [],
+      mode: 'block',
+      metadata: METADATA,
+      broker: BROKER_ADDRESSES,
+      now: Date.now,
+      log: silentLog,
+    },
     self: async () =>
       '4:memory:/kubepods/burstable/pod1-2/abc\n1:name=systemd:/kubepods/burstable/pod1-2/abc\n0::/\n',
     readPods: async () => ({ ok: true, pods: [] }),

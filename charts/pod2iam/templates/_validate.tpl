@@ -59,7 +59,7 @@
 {{- if and (eq $v.guard.mode "audit") (eq $v.guard.backend "iptables") -}}
 {{- fail (print $where "guard.mode=audit needs guard.backend auto or nft: iptables cannot count by address.") -}}
 {{- end -}}
-{{- if and (eq $v.guard.mode "audit") (eq $v.guard.hostNetwork "block") -}}
+{{- if and (eq $v.guard.mode "audit") (eq (toString $v.guard.hostNetwork) "block") -}}
 {{- fail (print $where "guard.hostNetwork=block needs guard.mode=enforce: in audit mode pods on the host network can only be counted, like all others; use guard.hostNetwork=audit.") -}}
 {{- end -}}
 {{- if and (eq $v.guard.backend "iptables") $v.guard.ownedTable -}}

@@ -1,5 +1,6 @@
 /** Reports to the firewall which pods of this node are on the host network, and which of them may use the node's role. */
 import type { V1Namespace } from '@kubernetes/client-node'
+import { backoff } from '../../../common/backoff.ts'
 import type { Clock } from '../../../common/clock.ts'
 import type { Deps } from '../../../common/deps.ts'
 import { messageOf } from '../../../common/errors.ts'
@@ -18,8 +19,12 @@ type HostPodsDeps = Deps & {
   readonly podsSynced: () => boolean
 }
 
-/** Milliseconds until the next attempt after a failure, and between checks until the lists have arrived. */
-const RETRY_MS = 500
+/** Milliseconds between checks until the lists have arrived. */
+const SYNC_MS = 500
+/** After failures to write. */
+const RETRY = { base: 500, cap: 10_000 }
+
+type Outcome = 'done' | 'failed' | 'not yet'
 
 /** Writes the list whenever it changes, if there is a directory for it, until `signal` aborts; not before both lists have arrived. */
 export function writeHostPodsOnChange(
@@ -31,8 +36,9 @@ export function writeHostPodsOnChange(
   const namespaces = nameStore()
   const write = listWriter(directory, log)
   const changed = retried(clock, async () => {
-    if (signal.aborted) return true
-    return namespaces.synced() && podsSynced() && write(hostPods(pods.all(), namespaces.names, allowed))
+    if (signal.aborted) return 'done'
+    if (!namespaces.synced() || !podsSynced()) return 'not yet'
+    return (await write(hostPods(pods.all(), namespaces.names, allowed))) ? 'done' : 'failed'
   })
   pods.subscribe({ gone: changed, changed })
   namespaces.subscribe(changed)
@@ -59,21 +65,35 @@ function listWriter(directory: string, log: Logger): (list: readonly HostPod[]) 
   }
 }
 
-/** Does something whenever the returned function is called, once at a time, and again later where it was not successful. */
-function retried(clock: Clock, attempt: () => Promise<boolean>): () => void {
+/**
+ * Does something whenever the returned function is called, once at a time, and again later where it was not successful. Until then, calls
+ * cause no attempts: while the directory is not writable, tenants could multiply them.
+ */
+function retried(clock: Clock, attempt: () => Promise<Outcome>): () => void {
+  let failures = 0
+  let isWaiting = false
   let isBusy = false
   let again = false
   async function run() {
     isBusy = true
-    while (again) {
+    while (again && !isWaiting) {
       again = false
-      if (!(await attempt())) clock.after(RETRY_MS, trigger)
+      const outcome = await attempt()
+      failures = outcome === 'failed' ? failures + 1 : 0
+      if (outcome !== 'done') wait(outcome === 'failed' ? backoff(failures, RETRY) : SYNC_MS)
     }
     isBusy = false
   }
+  function wait(milliseconds: number) {
+    isWaiting = true
+    clock.after(milliseconds, () => {
+      isWaiting = false
+      trigger()
+    })
+  }
   function trigger() {
     again = true
-    if (!isBusy) void run()
+    if (!isBusy && !isWaiting) void run()
   }
   return trigger
 }

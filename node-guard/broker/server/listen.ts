@@ -13,6 +13,14 @@ import { messageOf } from '../../../common/errors.ts'
 import { shutdownOf } from './shutdown.ts'
 
 const RETRY = { base: 100, cap: 2000 }
+/** After so many failures, some three seconds, it is no predecessor that still holds the port. */
+const REPORTED = 5
+
+export const PORT_TAKEN = 'broker-port-taken'
+
+/** @param addresses with ports */
+export const whyTaken = (addresses: readonly string[]) =>
+  `another process listens on ${addresses.join(' and ')} and may receive what sidecars send to the broker: find it on this node (ss -ltnp) and end it; only the host network allows this, which guard.hostNetwork=block and PodSecurity baseline prevent`
 
 /** @param createServer makes one server per address */
 export function listenAll(
@@ -24,6 +32,7 @@ export function listenAll(
   const stopping = new AbortController()
   const { signal } = stopping
   const servers = new Map<Server, () => Promise<void>>()
+  const taken = new Set<string>()
 
   const keepBound = async (address: string) => {
     const where = hostPort(address, port)
@@ -35,15 +44,21 @@ export function listenAll(
         await once(server.listen({ host: address, port }), 'listening', { signal })
       } catch (error) {
         server.close()
+        const isTaken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
+        failures++
         // Only once, because a node whose firewall never creates the link would fill the log.
-        log[++failures === 5 ? 'warn' : 'debug']('cannot listen yet', {
-          address: where,
-          error: messageOf(error),
-        })
+        if (isTaken && failures >= REPORTED && !taken.has(where)) {
+          taken.add(where)
+          log.error('port taken', { code: PORT_TAKEN, detail: whyTaken([where]) })
+        } else
+          log[failures === REPORTED ? 'warn' : 'debug']('cannot listen yet', {
+            ...{ address: where, error: messageOf(error) },
+          })
         await pause(clock, backoff(failures, RETRY), signal)
         continue
       }
       failures = 0
+      taken.delete(where)
       servers.set(server, end)
       log.info('listening', { address: where })
       // Such as EMFILE on accept: the listener goes on.
@@ -60,6 +75,8 @@ export function listenAll(
       [...servers.keys()]
         .map((server) => server.address())
         .filter((info) => typeof info === 'object' && info !== null),
+    /** Addresses that another process listens on, with ports. */
+    taken: () => [...taken],
     /** Accepts no more connections and answers the requests that have arrived; resolves when no connection is left. */
     stop: async () => {
       stopping.abort()

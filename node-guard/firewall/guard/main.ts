@@ -1,6 +1,5 @@
 import { BROKER_LINK } from '../../../common/addresses.ts'
-import { messageOf } from '../../../common/errors.ts'
-import { healthServer } from '../../../common/health.ts'
+import { healthServer, serveHealth } from '../../../common/health.ts'
 import { onTerminate } from '../../../common/lifecycle.ts'
 import type { Logger } from '../../../common/log.ts'
 import { stdoutLogger } from '../../../common/log-output.ts'
@@ -10,10 +9,10 @@ import type { Cause } from '../block/block.ts'
 import { changesTopology } from '../node/topology.ts'
 import { watch } from '../process/watch.ts'
 import { metricsText } from '../report/metrics.ts'
-import { type GuardReport, readinessOf } from '../report/report.ts'
+import { readinessOf } from '../report/report.ts'
 import { type Checks, createChecks } from './checks.ts'
 import { createParts } from './parts.ts'
-import { conflictOf, GUARD_SETTINGS, type GuardSettings } from './settings.ts'
+import { conflictOf, GUARD_SETTINGS } from './settings.ts'
 
 /** A failing start is tried again this soon. */
 const RETRY_MS = 1000
@@ -39,12 +38,16 @@ export function runGuard(argv: readonly string[]): void {
   const checks = createChecks(parts)
   changes.subscribe(checks.rules)
   const stopNetwork = mode === 'remove' ? () => {} : watchNetwork(checks, log)
-  const server = listen(settings, log, report, now)
+  const health = healthServer({
+    readiness: () => readinessOf(report(), now()),
+    metrics: () => metricsText(report(), now()),
+  })
+  const stopHealth = serveHealth(health, settings.healthPort, log)
   onTerminate(() => {
     changes.stop()
     stopNetwork()
     owned?.stop()
-    server.close()
+    stopHealth()
     log.info('firewall ends', { rules: mode === 'remove' ? 'removed' : 'stay' })
   })
   const poll = async (cause: Cause) => {
@@ -76,22 +79,4 @@ function watchNetwork({ link, topology }: Checks, log: Logger): () => void {
       ended: (detail) => log.warn('monitor ended', { detail }),
     },
   )
-}
-
-/** Serves health. A port that is taken is logged and tried again: the block matters more than its report. */
-function listen(settings: GuardSettings, log: Logger, report: () => GuardReport, now: () => number) {
-  const server = healthServer({
-    readiness: () => readinessOf(report(), now()),
-    metrics: () => metricsText(report(), now()),
-  })
-  const start = () => server.listen(settings.healthPort)
-  server.on('listening', () => log.info('health served', { port: settings.healthPort }))
-  server.on('error', (error) => {
-    log.error('health not served', {
-      detail: `port ${settings.healthPort} cannot be listened on (${messageOf(error)}): free it or set --health-port`,
-    })
-    setTimeout(start, 5000).unref()
-  })
-  start()
-  return server
 }

@@ -30,6 +30,13 @@ export type HostNetworkBackend = {
   readonly read: (
     whole: boolean,
   ) => Promise<{ readonly ok: true; readonly packets: HostPackets; readonly differs: boolean } | Failure>
+  /**
+   * Adds to the rules of an earlier process, if there are any, that they let this pod pass.
+   *
+   * @param cgroup of the pod
+   * @returns `admitted`: whether there were any
+   */
+  readonly admit: (cgroup: string) => Promise<{ readonly ok: true; readonly admitted: boolean } | Failure>
   /** Removes the rules, if there are any. */
   readonly remove: () => Promise<Failure | undefined>
   /** Selects the notifications that concern the rules: tables of nf_tables (`family name`), and lines about them. */

@@ -8,6 +8,8 @@ import { type Failure, unusable } from '../process/failure.ts'
 import { GUARD_CHAINS } from '../rules/guard-iptables.ts'
 import { type HostNetworkRuleset, PROOF_COUNTER } from '../rules/host-network.ts'
 import {
+  admittingChains,
+  cgroupOf,
   HOST_CHAIN_NAMES,
   HOST_CHAINS,
   HOST_TABLE,
@@ -15,10 +17,14 @@ import {
 } from '../rules/host-network-iptables.ts'
 import type { Chain, Family, Variant } from '../rules/iptables.ts'
 import type { HostNetworkBackend, HostPackets } from './backend.ts'
+import { cgroupId } from './cgroups.ts'
 
 /** iptables-legacy has no notifications. */
 const LEGACY_READ_MS = 1000
-const NFT_LINE = new RegExp(`\\b(?:rule|chain) ip6? filter (?:OUTPUT\\b|${HOST_CHAINS})|table ip6? filter\\b`)
+const HOOKS = ['OUTPUT', 'INPUT'] as const
+const NFT_LINE = new RegExp(
+  `\\b(?:rule|chain) ip6? filter (?:(?:IN|OUT)PUT\\b|${HOST_CHAINS})|table ip6? filter\\b`,
+)
 
 type Options = {
   readonly exec: Exec
@@ -74,6 +80,15 @@ export function iptablesHostNetwork(options: Options): HostNetworkBackend {
       }
       return { ok: true, packets: sumOf(packets), differs }
     },
+    admit: async (cgroup) => {
+      let admitted = false
+      for (const family of await families()) {
+        const result = await admitTo(tool(family), cgroup)
+        if (!result.ok) return result
+        admitted ||= result.admitted
+      }
+      return { ok: true, admitted }
+    },
     remove: async () => {
       for (const family of await families()) {
         const failure = await removeOurs(tool(family))
@@ -95,7 +110,7 @@ export function iptablesHostNetwork(options: Options): HostNetworkBackend {
 function toolFor({ exec, variant, lockFile }: Options, family: Family): Iptables {
   return {
     ...{ exec, variant, family, prefix: HOST_CHAINS, counters: true },
-    ...(variant === 'nft' ? { precedingRule: `-j ${GUARD_CHAINS}OUTPUT` } : {}),
+    ...(variant === 'nft' ? { precedingJump: `-j ${GUARD_CHAINS}` } : {}),
     ...(variant === 'legacy' && lockFile !== undefined ? { lockFile } : {}),
     modules:
       variant === 'nft'
@@ -116,7 +131,25 @@ function readOurs(tool: Iptables): Promise<Read> {
   const table = HOST_TABLE[tool.variant]
   if (tool.variant === 'legacy') return readTables(tool, [table])
   const own = HOST_CHAIN_NAMES.map((chain) => ({ table, chain }))
-  return readChains(tool, [{ table, chain: 'OUTPUT' }], own)
+  const hooks = HOOKS.map((chain) => ({ table, chain }))
+  return readChains(tool, hooks, own)
+}
+
+async function admitTo(tool: Iptables, cgroup: string): ReturnType<HostNetworkBackend['admit']> {
+  const read = await readOurs(tool)
+  if (!read.ok) return read
+  const chains = [...read.saved.chains.values()]
+  if (chains.length === 0) return { ok: true, admitted: false }
+  const named = new Set(chains.flatMap(({ rules }) => rules.map(({ rule }) => cgroupOf(rule) ?? cgroup)))
+  const living = new Set<string>()
+  for (const path of named) if ((await cgroupId(path)) !== undefined) living.add(path)
+  const hooked = chains.map((chain): Chain => {
+    const hook = HOOKS.find((name) => chain.name === `${HOST_CHAINS}${name}`)
+    return hook === undefined ? chain : { ...chain, hook }
+  })
+  const admitting = admittingChains(hooked, cgroup, (path) => living.has(path))
+  const result = await restore(tool, restoreInput(admitting, read.saved))
+  return result.ok ? { ok: true, admitted: true } : result
 }
 
 async function removeOurs(tool: Iptables): Promise<Failure | undefined> {

@@ -1,6 +1,6 @@
 import { watch as watchDirectory } from 'node:fs'
 import { join } from 'node:path'
-import { HOST_PODS_DIR, METADATA_ADDRESSES, STATE_DIR } from '../../../common/addresses.ts'
+import { HOST_PODS_DIR, STATE_DIR } from '../../../common/addresses.ts'
 import { coalesce } from '../../../common/coalesce.ts'
 import { messageOf } from '../../../common/errors.ts'
 import { readHostPods } from '../../../common/host-pods.ts'
@@ -12,7 +12,7 @@ import { VERSION } from '../../../common/version.ts'
 import { ruleEvents } from '../nft/rule-events.ts'
 import { exec } from '../process/exec.ts'
 import { watch } from '../process/watch.ts'
-import { addresses, boundedDuration } from '../shared-settings.ts'
+import { ADDRESS_SETTINGS, boundedDuration } from '../shared-settings.ts'
 import { writeHostNetwork } from '../status/host-network.ts'
 import type { HostNetworkBackend } from './backend.ts'
 import { hostNetworkBackends } from './backends.ts'
@@ -31,7 +31,7 @@ const HOST_NETWORK_SETTINGS = {
     'auto',
     'backend for the rules; auto uses the first that works, nft first',
   ),
-  metadataAddress: addresses(METADATA_ADDRESSES, 'address of the real metadata endpoint (repeatable)'),
+  ...ADDRESS_SETTINGS,
   pollInterval: boundedDuration(
     '10s',
     [100, 300_000],
@@ -55,13 +55,13 @@ const WHOLE_EVERY = 30
  */
 export async function runHostNetwork(argv: readonly string[]): Promise<void> {
   const settings = settingsOrExit('pod2iam firewall host-network', HOST_NETWORK_SETTINGS, argv)
-  const { mode, stateDir, podsDir, pollInterval, metadataAddress } = settings
+  const { mode, stateDir, podsDir, pollInterval, metadataAddress: metadata, brokerAddress: broker } = settings
   const log = stdoutLogger('host-network', settings.logLevel)
   log.info('host network starts', { version: VERSION, mode })
   // A lock of its own: of iptables-legacy, only a table is used in which no other program writes, and only root may open the node's lock.
   const backends = hostNetworkBackends(exec, settings.backend, join(stateDir, '.host-network.lock'))
   const reconciler = createHostNetworkReconciler({
-    ...{ backends, mode, metadata: metadataAddress, self: selfCgroup, prove: sendProofs, now: Date.now, log },
+    ...{ backends, mode, metadata, broker, self: selfCgroup, prove: sendProofs, now: Date.now, log },
     readPods: () => readHostPods(podsDir),
   })
   const report = async () => {

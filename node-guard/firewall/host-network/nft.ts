@@ -1,10 +1,10 @@
 import { failed } from '../../../common/result.ts'
 import { tableCommands } from '../nft/commands.ts'
-import { deleteTable, loadTable, readTable } from '../nft/table.ts'
+import { deleteTable, loadTable, nftFailure, readTable, runCommands } from '../nft/table.ts'
 import { parseTable, type TableContent } from '../nft/table-content.ts'
 import type { Exec } from '../process/exec.ts'
-import { OTHER_COUNTER, PROOF_COUNTER } from '../rules/host-network.ts'
-import { HOST_NETWORK_TABLE, hostNetworkRuleset } from '../rules/host-network-nft.ts'
+import { BROKER_PORT_COUNTER, OTHER_COUNTER, PROOF_COUNTER } from '../rules/host-network.ts'
+import { admission, HOST_NETWORK_TABLE, hostNetworkRuleset } from '../rules/host-network-nft.ts'
 import type { HostNetworkBackend } from './backend.ts'
 
 /** So many counters of pods that are gone are kept at most. */
@@ -23,7 +23,7 @@ export function nftHostNetwork(exec: Exec): HostNetworkBackend {
       const ruleset = hostNetworkRuleset(rules)
       const kept = rules.pods.map(({ counter }) => counter)
       const commands = [tableCommands(ruleset).commands, ...stale(before, kept)]
-      const result = await loadTable(exec, ruleset, exec('nft', [commands.join('\n')]))
+      const result = await loadTable(exec, ruleset, runCommands(exec, commands.join('\n')))
       if (!result.ok) return result
       if (result.loaded === undefined)
         return failed(`table ${HOST_NETWORK_TABLE} was changed while it was loaded`)
@@ -40,6 +40,12 @@ export function nftHostNetwork(exec: Exec): HostNetworkBackend {
       if (!read.ok) return read
       const differs = read.content === undefined || (whole && read.content.text !== text)
       return { ok: true, packets: read.content?.packets ?? {}, differs }
+    },
+    admit: async (cgroup) => {
+      const result = await runCommands(exec, admission(cgroup))
+      if (result.code === 0) return { ok: true, admitted: true }
+      const read = await readTable(exec, HOST_NETWORK_TABLE)
+      return read.ok && read.content === undefined ? { ok: true, admitted: false } : nftFailure(result)
     },
     remove: async () => {
       const read = await readTable(exec, HOST_NETWORK_TABLE)
@@ -63,7 +69,7 @@ async function readCounters(exec: Exec): ReturnType<typeof readTable> {
 
 /** Commands that delete the counters of pods that are gone, many at once: for `delete` nft reads what all tables have. */
 function stale(content: TableContent | undefined, pods: readonly string[]): string[] {
-  const kept = new Set([OTHER_COUNTER, PROOF_COUNTER, ...pods])
+  const kept = new Set([OTHER_COUNTER, PROOF_COUNTER, BROKER_PORT_COUNTER, ...pods])
   const gone = Object.keys(content?.packets ?? {}).filter((name) => !kept.has(name))
   return gone.length < MAX_STALE ? [] : gone.map((name) => `delete counter ${HOST_NETWORK_TABLE} ${name}`)
 }

@@ -10,8 +10,8 @@ export type Iptables = {
   readonly family: Family
   /** Prefix of the names of our chains. */
   readonly prefix: string
-  /** A rule that may come before our jumps, as iptables-save(8) words it. */
-  readonly precedingRule?: string
+  /** A rule that may be before our jump in a built-in chain, without the name of that chain, with which it ends. */
+  readonly precedingJump?: string
   /** Whether rules are written with initial values of their counters. */
   readonly counters?: true
   /** The modules that our rules need, where they are not those of the guard. */

@@ -24,14 +24,14 @@ export function listInput(places: readonly Place[]): string {
  * Returns whether a line of that output matters; to be called for each line in order. Of a built-in chain, the first rule and those that
  * mention our chains do.
  *
- * @param preceding the rule that may come before our jumps, so that the one after it matters, too
+ * @param preceding see `Iptables.precedingJump`: the rule after that one matters, too
  */
 export function relevantListedLines(prefix: string, preceding?: string): (line: string) => boolean {
   let afterHeader = false
   return (line) => {
     const isFirst = afterHeader
     const isHeader = line.startsWith('-P ') || line.startsWith('-N ')
-    afterHeader = isHeader || (isFirst && preceding !== undefined && line.endsWith(preceding))
+    afterHeader = isHeader || (isFirst && preceding !== undefined && line.includes(preceding))
     return isHeader || isFirst || line.includes(prefix)
   }
 }

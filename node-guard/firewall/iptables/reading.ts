@@ -50,13 +50,13 @@ export async function readChains(
   hooks: readonly Place[],
   own: readonly Place[],
 ): Promise<Read> {
-  const { exec, prefix, precedingRule } = tool
+  const { exec, prefix, precedingJump } = tool
   const listed: ChainListing[] = []
   let places = [...hooks, ...own]
   while (places.length > 0) {
     const result = await exec(command(tool, 'restore'), ['--noflush'], {
       input: listInput(places),
-      keepLine: relevantListedLines(prefix, precedingRule),
+      keepLine: relevantListedLines(prefix, precedingJump),
     })
     const read = parseListings(result.stdout, places)
     listed.push(...read)
@@ -68,7 +68,7 @@ export async function readChains(
     const leads = (place: Place) => jumps.some(({ table }) => table === place.table)
     places = places.slice(read.length).filter((place) => place.table !== missing.table && leads(place))
   }
-  return { ok: true, saved: savedOf(listed, prefix, precedingRule) }
+  return { ok: true, saved: savedOf(listed, prefix, precedingJump) }
 }
 
 async function save(tool: Iptables, args: readonly string[]): Promise<Read> {

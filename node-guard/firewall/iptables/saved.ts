@@ -94,7 +94,7 @@ export function parseSaved(output: string, prefix: string): SavedRules {
 /**
  * Collects rules to {@link SavedRules}. A chain of ours has to be declared before its rules are taken.
  *
- * @param preceding the rule that may come before our jumps
+ * @param preceding see `Iptables.precedingJump`
  */
 export function collectRules(prefix: string, preceding?: string) {
   const chains = new Map<string, SavedChain>()
@@ -111,7 +111,7 @@ export function collectRules(prefix: string, preceding?: string) {
     take: (table: IptablesTable, chain: string, rule: string, packets: number) => {
       const key = `${table} ${chain}`
       if (BUILT_IN.has(chain) && !first.has(key)) {
-        if (rule === preceding) preceded.add(key)
+        if (preceding !== undefined && rule === `${preceding}${chain}`) preceded.add(key)
         else first.set(key, rule)
       }
       const ours = chains.get(key)

@@ -34,7 +34,7 @@ export async function loadTable(
     return failed(messageOf(error))
   }
   const { table, commands, shape } = wanted
-  const light = await (written ?? exec('nft', [commands]))
+  const light = await (written ?? runCommands(exec, commands))
   if (light.code !== 0 && light.code !== 1) return nftFailure(light)
   const existing = await readTable(exec, table)
   const replaced = existing.ok ? existing.content : undefined
@@ -43,12 +43,22 @@ export async function loadTable(
   if (!existing.ok) return existing
   if (light.code === 0 && replaced !== undefined && hasShape(replaced, shape))
     return { ok: true, loaded: replaced, replaced: undefined }
-  const whole = await exec('nft', [`add table ${table}\ndelete table ${table}\n${commands}`])
+  const whole = await runCommands(exec, `add table ${table}\ndelete table ${table}\n${commands}`)
   if (whole.code !== 0) return nftFailure(whole)
   const read = await readTable(exec, table)
   if (!read.ok) return read
   const loaded = read.content !== undefined && hasShape(read.content, shape) ? read.content : undefined
   return { ok: true, loaded, replaced }
+}
+
+/** A bit less than the kernel admits as one argument (MAX_ARG_STRLEN). */
+const MAX_ARGUMENT = 120_000
+
+/** Runs commands in one transaction: as an argument, or from the standard input where they are too long for that. */
+export function runCommands(exec: Exec, commands: string): Promise<ExecResult> {
+  return Buffer.byteLength(commands) <= MAX_ARGUMENT
+    ? exec('nft', [commands])
+    : exec('nft', ['-f', '-'], { input: commands })
 }
 
 /** Loads a ruleset in one transaction. Returns why it could not, or undefined. */

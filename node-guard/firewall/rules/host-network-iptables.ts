@@ -1,4 +1,11 @@
-import { type HostNetworkRuleset, OTHER_COUNTER, PROOF_COUNTER, PROOF_PORT } from './host-network.ts'
+import { BROKER_PORT } from '../../../common/addresses.ts'
+import {
+  BROKER_PORT_COUNTER,
+  type HostNetworkRuleset,
+  OTHER_COUNTER,
+  PROOF_COUNTER,
+  PROOF_PORT,
+} from './host-network.ts'
 import { type Chain, type Family, type IptablesTable, ofFamily, type Variant } from './iptables.ts'
 
 /** Prefix of the names of the chains. Not that of the guard's, which removes any chain of its prefix that it does not want. */
@@ -15,19 +22,28 @@ export const HOST_CHAINS = 'POD2IAM_HOST-'
 export const HOST_TABLE: Readonly<Record<Variant, IptablesTable>> = { nft: 'filter', legacy: 'security' }
 
 /** The names of our chains, in the order in which they are read. */
-export const HOST_CHAIN_NAMES = ['OUTPUT', 'JUDGE', 'REFUSE'].map((name) => `${HOST_CHAINS}${name}`)
+export const HOST_CHAIN_NAMES = ['OUTPUT', 'INPUT', 'JUDGE', 'BROKER', 'REFUSE'].map(
+  (name) => `${HOST_CHAINS}${name}`,
+)
 
 /**
  * What `hostNetworkRuleset` does in nft, for one family. Both tables come after nat, where the destination is final. A
  * cgroup is looked up at loading; the rule about one that is gone matches nothing.
+ *
+ * A pod that listens on the broker's port is recognised later than in nft: iptables sees the cgroup of connections that are
+ * established, not that of a listener. So both directions are dropped. A listener that defers to accept (tcp(7),
+ * `TCP_DEFER_ACCEPT`) still receives the first packet with data, but cannot answer it.
  */
 export function hostNetworkChains(
-  { metadata, mode, root, pods }: HostNetworkRuleset,
+  { metadata, broker, own, mode, root, pods }: HostNetworkRuleset,
   family: Family,
   variant: Variant,
 ): readonly Chain[] {
   const table = HOST_TABLE[variant]
-  const to = metadata.filter(ofFamily(family)).map((address) => `-d ${address}/${family === 6 ? 128 : 32}`)
+  const whole = (address: string) => `${address}/${family === 6 ? 128 : 32}`
+  const to = metadata.filter(ofFamily(family)).map((address) => `-d ${whole(address)}`)
+  const brokers = broker.filter(ofFamily(family)).map(whole)
+  const answers = mode === 'block' ? brokers : []
   if (to.length === 0) return []
   const verdict = (allowed: boolean) =>
     mode === 'block' && !allowed ? `-g ${HOST_CHAINS}REFUSE` : '-j RETURN'
@@ -54,6 +70,22 @@ export function hostNetworkChains(
     },
     {
       table,
+      name: `${HOST_CHAINS}BROKER`,
+      rules: [
+        { rule: `${within(own)} -j RETURN` },
+        { rule: mode === 'block' ? '-j DROP' : '-j RETURN', counter: BROKER_PORT_COUNTER },
+      ],
+    },
+    {
+      table,
+      name: `${HOST_CHAINS}INPUT`,
+      hook: 'INPUT',
+      rules: brokers.map((address) => ({
+        rule: `-d ${address} -p tcp -m tcp --dport ${BROKER_PORT} ${within(root)} -g ${HOST_CHAINS}BROKER`,
+      })),
+    },
+    {
+      table,
       name: `${HOST_CHAINS}OUTPUT`,
       hook: 'OUTPUT',
       rules: [
@@ -62,9 +94,37 @@ export function hostNetworkChains(
           counter: PROOF_COUNTER,
         })),
         ...to.map((address) => ({ rule: `${address} ${within(root)} -g ${HOST_CHAINS}JUDGE` })),
+        ...answers.map((address) => ({
+          rule: `-s ${address} -p tcp -m tcp --sport ${BROKER_PORT} ${within(root)} -g ${HOST_CHAINS}BROKER`,
+        })),
       ],
     },
   ]
+}
+
+/**
+ * Chains as they were read, which also let this pod pass; see `admission` in `host-network-nft.ts`. Without the rules about
+ * cgroups that are gone, since the kernel refuses to load these.
+ *
+ * @param exists whether a cgroup exists
+ */
+export function admittingChains(
+  read: readonly Chain[],
+  cgroup: string,
+  exists: (cgroup: string) => boolean,
+): readonly Chain[] {
+  const own = { rule: `${within(cgroup)} -j RETURN` }
+  return read.map((chain) => {
+    const rules = chain.rules.filter(({ rule }) => exists(cgroupOf(rule) ?? cgroup))
+    const admits = ['JUDGE', 'BROKER'].some((name) => chain.name === `${HOST_CHAINS}${name}`)
+    return { ...chain, rules: admits ? [own, ...rules] : rules }
+  })
+}
+
+/** The cgroup that a rule of ours names. */
+export function cgroupOf(rule: string): string | undefined {
+  const path = /-m cgroup --path ("[^"]*"|\S+)/.exec(rule)?.[1]
+  return path?.startsWith('"') ? JSON.parse(path) : path
 }
 
 /** As iptables-save(8) prints it, which quotes what is not a plain word. */

@@ -1,6 +1,6 @@
 {{/* Whether the guard counts or blocks pods on the host network: "true" or nothing. Takes $, or a pool's context. */}}
 {{- define "pod2iam.watchesHostNetwork" -}}
-{{- if and (ne .Values.guard.hostNetwork "off") (ne .Values.guard.mode "remove") }}true{{ end -}}
+{{- if and (ne (include "pod2iam.onOff" .Values.guard.hostNetwork) "off") (ne .Values.guard.mode "remove") }}true{{ end -}}
 {{- end -}}
 
 {{/* The container that maintains the rules about pods on the host network. If it fails, firewall and broker still start. Takes $, or a pool's context. */}}
@@ -30,6 +30,18 @@
     - --backend={{ $guard.backend }}
     - --poll-interval={{ $guard.pollInterval }}
     - --log-level={{ $guard.logLevel }}
+    {{- range $guard.extraArgs }}
+    {{- if regexMatch "^--(metadata|broker)-address=" . }}
+    - {{ . | quote }}
+    {{- end }}
+    {{- end }}
+  {{- $env := list }}
+  {{- range $guard.extraEnv }}
+  {{- if has .name (list "POD2IAM_METADATA_ADDRESS" "POD2IAM_BROKER_ADDRESS") }}{{ $env = append $env . }}{{ end }}
+  {{- end }}
+  {{- with $env }}
+  env: {{- toYaml . | nindent 4 }}
+  {{- end }}
   resources: {{- toYaml $guard.resources | nindent 4 }}
   securityContext:
     privileged: true
