@@ -99,9 +99,8 @@ export function createBroker(
   const warm = warmUp({ pods, entitlement: policy.entitlement, sessions, roleKey, load: accounts?.load })
   const snapshot = metadataSnapshot(imds, { allowed: settings.metadataAllow, region }, running)
 
-  const onKnown = reviewOnChange({ pods, namespaces, accounts }, sessions, warm)
   keys.start()
-  assumers.start(onKnown)
+  assumers.start(reviewOnChange({ pods, namespaces, accounts }, sessions, warm))
   const watches = watchCluster({ pods, namespaces }, nodeName, running)
   writeHostPodsOnChange(settings, { ...running, pods, podsSynced: watches.podsSynced })
 

@@ -10,7 +10,7 @@ export const ADDRESS_SETTINGS = {
 }
 
 /** A list of whole addresses. */
-export function addresses(fallback: readonly string[], help: string): Setting<readonly string[]> {
+function addresses(fallback: readonly string[], help: string): Setting<readonly string[]> {
   const setting = list(fallback, help, wholeAddress)
   const parse = (text: string) => {
     const parsed = setting.parse(text)

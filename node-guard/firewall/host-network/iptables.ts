@@ -40,28 +40,13 @@ export function iptablesHostNetwork(options: Options): HostNetworkBackend {
   const tool = (family: Family) => toolFor(options, family)
   const loaded = new Map<Family, readonly Chain[]>()
 
-  /** Writes one family; returns what its rules had counted. */
-  const write = async (rules: HostNetworkRuleset, family: Family) => {
-    const chains = hostNetworkChains(rules, family, variant)
-    const earlier = loaded.get(family) ?? []
-    loaded.delete(family)
-    const read = await readOurs(tool(family))
-    if (!read.ok) return read
-    const before = { ...countPackets(chains, read.saved), ...countPackets(earlier, read.saved) }
-    const counting = chains.map((chain) => ({ ...chain, rules: chain.rules.map(keepCount(before)) }))
-    const result = await restore(tool(family), restoreInput(counting, read.saved))
-    if (!result.ok) return result
-    loaded.set(family, chains)
-    return { ok: true, before } as const
-  }
-
   return {
     name: `iptables-${variant}`,
     what: `the chains ${HOST_CHAINS}* of iptables-${variant}`,
     load: async (rules) => {
       const before: HostPackets[] = []
       for (const family of await families()) {
-        const written = await write(rules, family)
+        const written = await write(tool(family), rules, loaded)
         if (!written.ok) return written
         before.push(written.before)
       }
@@ -105,6 +90,22 @@ export function iptablesHostNetwork(options: Options): HostNetworkBackend {
         }
       : { readEvery: LEGACY_READ_MS }),
   }
+}
+
+/** Writes one family; returns what its rules had counted. `loaded` has the chains of each family as they were written last. */
+async function write(tool: Iptables, rules: HostNetworkRuleset, loaded: Map<Family, readonly Chain[]>) {
+  const { family, variant } = tool
+  const chains = hostNetworkChains(rules, family, variant)
+  const earlier = loaded.get(family) ?? []
+  loaded.delete(family)
+  const read = await readOurs(tool)
+  if (!read.ok) return read
+  const before = { ...countPackets(chains, read.saved), ...countPackets(earlier, read.saved) }
+  const counting = chains.map((chain) => ({ ...chain, rules: chain.rules.map(keepCount(before)) }))
+  const result = await restore(tool, restoreInput(counting, read.saved))
+  if (!result.ok) return result
+  loaded.set(family, chains)
+  return { ok: true, before } as const
 }
 
 function toolFor({ exec, variant, lockFile }: Options, family: Family): Iptables {

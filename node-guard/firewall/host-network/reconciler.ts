@@ -109,27 +109,57 @@ export function createHostNetworkReconciler(options: ReconcilerOptions) {
       backend: rules.chosen()?.name,
       ...verdict,
       repairs,
-      packets: {
-        allowed: counts.packets(true),
-        others: counts.packets(false),
-        unknown: counts.other(),
-      },
+      packets: { allowed: counts.packets(true), others: counts.packets(false), unknown: counts.other() },
       pods: counts.list(),
     }),
   }
 }
 
 /** Loads the rules by the first backend that can, and checks that the kernel has them as loaded and that they match the packets of pods. */
-function rulesInKernel(
-  { backends, mode, metadata, prove, now, log }: ReconcilerOptions,
-  counts: ReturnType<typeof createHostCounts>,
-) {
+function rulesInKernel(options: ReconcilerOptions, counts: ReturnType<typeof createHostCounts>) {
+  const { metadata, prove } = options
+  const { chosen, load: loadFirst, admit: admitTo } = backendChoice(options)
+  const logThief = thiefLogger(options)
+  let loaded: ({ readonly packets: HostPackets } & Pick<Wanted, 'key' | 'pods'>) | undefined
+  const load = async ({ key, rules, pods }: Wanted): Promise<string | undefined> => {
+    const earlier = loaded?.pods ?? pods
+    loaded = undefined
+    const result = await loadFirst(rules)
+    if (!result.ok) return result.detail
+    if (result.before !== undefined) counts.take(result.before, earlier)
+    loaded = { key, pods, packets: result.packets }
+    return undefined
+  }
+
+  const admit = async (own: string | undefined): Promise<readonly string[]> =>
+    own === undefined || loaded !== undefined ? [] : admitTo(own)
+
+  /** Sends packets to prove that the rules match those of pods, and reads the rules back; without `whole` perhaps only their counters. */
+  const judge = async (whole: boolean): Promise<{ readonly why?: string; readonly differs?: boolean }> => {
+    const before = loaded?.packets[PROOF_COUNTER] ?? 0
+    const sent = await prove(metadata)
+    const backend = chosen()
+    if (backend === undefined || loaded === undefined) return { why: NOT_LOADED, differs: true }
+    const read = await backend.read(whole)
+    if (!read.ok) return { why: read.detail }
+    if (read.differs) return { why: `another program changed ${backend.what}`, differs: true }
+    counts.take(read.packets, loaded.pods)
+    logThief(read.packets, loaded.packets)
+    loaded = { ...loaded, packets: read.packets }
+    if ((read.packets[PROOF_COUNTER] ?? 0) - before >= sent) return {}
+    if (!whole) return judge(true)
+    return {
+      why: 'the rules do not see the packets of pods: this container must be in the node’s cgroup namespace, and no other program may drop what is sent to the metadata service',
+    }
+  }
+  return { load, admit, judge, loaded: () => loaded, chosen }
+}
+
+/** The backends, of which the first that can load the rules is kept for the life of the process. */
+function backendChoice({ backends, log }: ReconcilerOptions) {
   let chosen: HostNetworkBackend | undefined
   let hasAdmitted = false
-  let thiefLogged = Number.NEGATIVE_INFINITY
-  let loaded: ({ readonly packets: HostPackets } & Pick<Wanted, 'key' | 'pods'>) | undefined
-  /** Loads rules by the first backend that can, which is kept for the life of the process. */
-  const loadFirst = async (rules: HostNetworkRuleset) => {
+  const load = async (rules: HostNetworkRuleset) => {
     if (chosen !== undefined) return chosen.load(rules)
     const failures: string[] = []
     for (const backend of backends) {
@@ -145,19 +175,9 @@ function rulesInKernel(
     }
     return failed(`no backend works on this node: ${failures.join('; ')}`)
   }
-  const load = async ({ key, rules, pods }: Wanted): Promise<string | undefined> => {
-    const earlier = loaded?.pods ?? pods
-    loaded = undefined
-    const result = await loadFirst(rules)
-    if (!result.ok) return result.detail
-    if (result.before !== undefined) counts.take(result.before, earlier)
-    loaded = { key, pods, packets: result.packets }
-    return undefined
-  }
-
   /** Adds our own pod, once, to what an earlier process has left; returns why that was not possible. */
-  const admit = async (own: string | undefined): Promise<readonly string[]> => {
-    if (own === undefined || hasAdmitted || loaded !== undefined) return []
+  const admit = async (own: string): Promise<readonly string[]> => {
+    if (hasAdmitted) return []
     const failures: string[] = []
     let works = false
     for (const backend of backends) {
@@ -170,35 +190,22 @@ function rulesInKernel(
     }
     return failures
   }
-  const logThief = (packets: HostPackets, before: HostPackets) => {
+  return { load, admit, chosen: () => chosen }
+}
+
+/** Returns a function that logs, once a minute at most, that the rules have seen packets of a pod which has the broker's port. */
+function thiefLogger({ mode, now, log }: ReconcilerOptions) {
+  let logged = Number.NEGATIVE_INFINITY
+  return (packets: HostPackets, before: HostPackets) => {
     if ((packets[BROKER_PORT_COUNTER] ?? 0) <= (before[BROKER_PORT_COUNTER] ?? 0)) return
-    if (now() - thiefLogged < LOG_THIEF_MS) return
-    thiefLogged = now()
+    if (now() - logged < LOG_THIEF_MS) return
+    logged = now()
     const done = mode === 'block' ? 'its connections are refused' : 'it receives the tokens of sidecars'
     log.error('broker port taken', {
       code: 'broker-port-taken',
       detail: `a pod on the host network listens on the broker's port ${BROKER_PORT}, and ${done}: find it on this node (ss -ltnp "sport = :${BROKER_PORT}") and delete it`,
     })
   }
-
-  /** Sends packets to prove that the rules match those of pods, and reads the rules back; without `whole` perhaps only their counters. */
-  const judge = async (whole: boolean): Promise<{ readonly why?: string; readonly differs?: boolean }> => {
-    const before = loaded?.packets[PROOF_COUNTER] ?? 0
-    const sent = await prove(metadata)
-    if (chosen === undefined || loaded === undefined) return { why: NOT_LOADED, differs: true }
-    const read = await chosen.read(whole)
-    if (!read.ok) return { why: read.detail }
-    if (read.differs) return { why: `another program changed ${chosen.what}`, differs: true }
-    counts.take(read.packets, loaded.pods)
-    logThief(read.packets, loaded.packets)
-    loaded = { ...loaded, packets: read.packets }
-    if ((read.packets[PROOF_COUNTER] ?? 0) - before >= sent) return {}
-    if (!whole) return judge(true)
-    return {
-      why: 'the rules do not see the packets of pods: this container must be in the node’s cgroup namespace, and no other program may drop what is sent to the metadata service',
-    }
-  }
-  return { load, admit, judge, loaded: () => loaded, chosen: () => chosen }
 }
 
 /** Returns a function that determines which rules should be in the kernel now, or why that is not known. */

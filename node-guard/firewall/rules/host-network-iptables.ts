@@ -35,47 +35,21 @@ export const HOST_CHAIN_NAMES = ['OUTPUT', 'INPUT', 'JUDGE', 'BROKER', 'REFUSE']
  * `TCP_DEFER_ACCEPT`) still receives the first packet with data, but cannot answer it.
  */
 export function hostNetworkChains(
-  { metadata, broker, own, mode, root, pods }: HostNetworkRuleset,
+  rules: HostNetworkRuleset,
   family: Family,
   variant: Variant,
 ): readonly Chain[] {
+  const { metadata, broker, mode, root } = rules
   const table = HOST_TABLE[variant]
   const whole = (address: string) => `${address}/${family === 6 ? 128 : 32}`
   const to = metadata.filter(ofFamily(family)).map((address) => `-d ${whole(address)}`)
   const brokers = broker.filter(ofFamily(family)).map(whole)
   const answers = mode === 'block' ? brokers : []
   if (to.length === 0) return []
-  const verdict = (allowed: boolean) =>
-    mode === 'block' && !allowed ? `-g ${HOST_CHAINS}REFUSE` : '-j RETURN'
-  const prohibited = family === 6 ? 'icmp6-adm-prohibited' : 'icmp-admin-prohibited'
-  const refuse =
-    variant === 'legacy'
-      ? [{ rule: '-j DROP' }]
-      : [
-          { rule: '-p tcp -j REJECT --reject-with tcp-reset' },
-          { rule: `-j REJECT --reject-with ${prohibited}` },
-        ]
   return [
-    ...(mode === 'block' ? [{ table, name: `${HOST_CHAINS}REFUSE`, rules: refuse }] : []),
-    {
-      table,
-      name: `${HOST_CHAINS}JUDGE`,
-      rules: [
-        ...pods.map(({ cgroup, counter, allowed }) => ({
-          rule: `${within(cgroup)} ${verdict(allowed)}`,
-          counter,
-        })),
-        { rule: verdict(false), counter: OTHER_COUNTER },
-      ],
-    },
-    {
-      table,
-      name: `${HOST_CHAINS}BROKER`,
-      rules: [
-        { rule: `${within(own)} -j RETURN` },
-        { rule: mode === 'block' ? '-j DROP' : '-j RETURN', counter: BROKER_PORT_COUNTER },
-      ],
-    },
+    ...(mode === 'block' ? [{ table, name: `${HOST_CHAINS}REFUSE`, rules: refusal(family, variant) }] : []),
+    { table, name: `${HOST_CHAINS}JUDGE`, rules: judgement(rules) },
+    { table, name: `${HOST_CHAINS}BROKER`, rules: brokerPort(rules) },
     {
       table,
       name: `${HOST_CHAINS}INPUT`,
@@ -99,6 +73,36 @@ export function hostNetworkChains(
         })),
       ],
     },
+  ]
+}
+
+function refusal(family: Family, variant: Variant): Chain['rules'] {
+  if (variant === 'legacy') return [{ rule: '-j DROP' }]
+  const prohibited = family === 6 ? 'icmp6-adm-prohibited' : 'icmp-admin-prohibited'
+  return [
+    { rule: '-p tcp -j REJECT --reject-with tcp-reset' },
+    { rule: `-j REJECT --reject-with ${prohibited}` },
+  ]
+}
+
+/** For what pods send to the metadata service. */
+function judgement({ mode, pods }: HostNetworkRuleset): Chain['rules'] {
+  const verdict = (allowed: boolean) =>
+    mode === 'block' && !allowed ? `-g ${HOST_CHAINS}REFUSE` : '-j RETURN'
+  return [
+    ...pods.map(({ cgroup, counter, allowed }) => ({
+      rule: `${within(cgroup)} ${verdict(allowed)}`,
+      counter,
+    })),
+    { rule: verdict(false), counter: OTHER_COUNTER },
+  ]
+}
+
+/** For packets from and to the broker's port where a pod listens on it. */
+function brokerPort({ own, mode }: HostNetworkRuleset): Chain['rules'] {
+  return [
+    { rule: `${within(own)} -j RETURN` },
+    { rule: mode === 'block' ? '-j DROP' : '-j RETURN', counter: BROKER_PORT_COUNTER },
   ]
 }
 
