@@ -8,6 +8,7 @@ import { after, before, describe, test } from 'node:test'
 import { type Cluster, createCluster, IDLE_IMAGE } from '../sandbox/cluster.ts'
 import { isReady, needsNamespaces } from '../sandbox/index.ts'
 import { SANDBOX_DIR } from '../sandbox/node/machine.ts'
+import { until } from '../support/until.ts'
 import { explaining } from './explaining.ts'
 import { type Door, openDoor, userWith } from './support.ts'
 
@@ -50,7 +51,7 @@ describe('explain names why the sidecar is not ready:', needsNamespaces(), () =>
   let cluster: Cluster
   let door: Door
   let kubeconfig = ''
-  const { fails } = explaining(() => kubeconfig)
+  const { explained, fails } = explaining(() => kubeconfig)
 
   before(async () => {
     cluster = await createCluster({
@@ -279,6 +280,11 @@ describe('explain names why the sidecar is not ready:', needsNamespaces(), () =>
     await cluster.pod('shop/unguarded', { annotations })
     await tenant.fails('shop', 'unguarded', 'credentials', 'node-unguarded', /is not guarded/)
     await link('del', 'bpfin.cali')
+    // Pods that start before the guard sees it would be refused for the same reason.
+    await until(
+      'the node is guarded again',
+      async () => (await explained('shop', 'unguarded')).failed?.code !== 'node-unguarded',
+    )
   })
 
   test('its gate waits, which a user who may not ask the sidecar learns from an Event, where the broker writes none', async () => {
