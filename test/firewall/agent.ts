@@ -91,8 +91,10 @@ function ask({ host, port, text, patience }: Parameters<AgentRequests['ask']>[0]
     const callOff = afterAll(patience, () => end(received || 'silence'))
     socket.setEncoding('utf8').on('data', (data) => {
       received += String(data).replaceAll('\n', ' ')
-      if (received.endsWith(text)) end(received)
+      if (received.endsWith(text)) socket.end()
     })
+    // Nothing of this connection is on its way any more when its caller looks at counters.
+    socket.on('close', () => end(received))
     socket.on('error', (error) => end(codeOf(error)))
   })
 }
