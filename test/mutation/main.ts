@@ -3,12 +3,9 @@
  * requires that types or tests fail for each. `npm test` does the same for the firewall's rules, with the kernel
  * (test/firewall/every-line.test.ts).
  */
-import { spawn } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { availableParallelism, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { type Deletion, deletions, without } from './statements.ts'
+import { deleteEach } from './delete-each.ts'
 
 const BROKER = 'node-guard/broker'
 const DECISIONS = ['test/broker/decide.test.ts', 'test/broker/rechecks.test.ts', 'test/broker/who.test.ts']
@@ -102,74 +99,18 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/aws/follow-caller.ts`]: ['test/broker/caller.test.ts'],
 }
 
-/** Twice the time of the slowest tests on a busy machine. A mutant that hangs counts as noticed. */
-const TIMEOUT_MS = 40_000
-const PROJECT = fileURLToPath(new URL('../../', import.meta.url))
 const words = process.argv.slice(2)
-
-type Job = { readonly file: string; readonly tests: readonly string[]; readonly deletion: Deletion }
-
-const jobs = Object.entries(TARGETS)
-  .filter(([file]) => words.length === 0 || words.some((word) => file.includes(word)))
-  .flatMap(([file, tests]): Job[] =>
-    deletions(readFileSync(PROJECT + file, 'utf8')).map((deletion) => ({ file, tests, deletion })),
-  )
-const survivors: Job[] = []
-const total = jobs.length
-console.log(`${total} deletions in ${new Set(jobs.map(({ file }) => file)).size} files`)
-await Promise.all(Array.from({ length: availableParallelism() }, work))
-for (const { file, deletion } of survivors)
-  console.log(`✖ nobody notices when ${file}:${deletion.from} is gone: ${deletion.what}`)
+const chosen = Object.entries(TARGETS).filter(
+  ([file]) => words.length === 0 || words.some((word) => file.includes(word)),
+)
+const { total, survivors } = await deleteEach({
+  project: fileURLToPath(new URL('../../', import.meta.url)),
+  targets: Object.fromEntries(chosen),
+  types: ['tsc', '-p', '.'],
+  /** Twice the time of the slowest tests on a busy machine. */
+  timeoutMs: 40_000,
+  workers: availableParallelism(),
+  print: console.log,
+})
 console.log(`mutation: ${total - survivors.length} passed, ${survivors.length} failed`)
 process.exit(survivors.length > 0 ? 1 : 0)
-
-/** Does jobs until there are none left, in its own copy of the project. */
-async function work(): Promise<void> {
-  const copy = mkdtempSync(join(tmpdir(), 'pod2iam-mutation-'))
-  for (const part of [
-    'common',
-    'node-guard',
-    'test',
-    'injector',
-    'sidecar',
-    'charts',
-    'package.json',
-    'tsconfig.json',
-    'build.ts',
-  ])
-    cpSync(PROJECT + part, join(copy, part), { recursive: true })
-  symlinkSync(join(PROJECT, 'node_modules'), join(copy, 'node_modules'))
-  try {
-    for (let job = jobs.shift(); job !== undefined; job = jobs.shift())
-      if (!(await noticed(copy, job))) survivors.push(job)
-      else if (jobs.length % 50 === 0) console.log(`${jobs.length} to go`)
-  } finally {
-    rmSync(copy, { recursive: true })
-  }
-}
-
-async function noticed(copy: string, { file, tests, deletion }: Job): Promise<boolean> {
-  const path = join(copy, file)
-  const source = readFileSync(path, 'utf8')
-  writeFileSync(path, without(source, deletion))
-  try {
-    // Types are checked last, since for most deletions a test fails before tsc would end.
-    if (!(await succeeds(copy, process.execPath, ['--test', ...tests]))) return true
-    return !(await succeeds(copy, 'tsc', ['-p', '.']))
-  } finally {
-    writeFileSync(path, source)
-  }
-}
-
-function succeeds(cwd: string, command: string, args: readonly string[]): Promise<boolean> {
-  // It has its own process group, because a test file that hangs is a grandchild.
-  const child = spawn(command, args, { cwd, stdio: 'ignore', detached: true })
-  const timer = setTimeout(() => child.pid !== undefined && process.kill(-child.pid, 'SIGKILL'), TIMEOUT_MS)
-  return new Promise((resolve, reject) => {
-    child.on('error', reject)
-    child.on('exit', (code) => {
-      clearTimeout(timer)
-      resolve(code === 0)
-    })
-  })
-}

@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, relative } from 'node:path'
+import { type Deletion, deletions, without } from './statements.ts'
+
+type Job = { readonly file: string; readonly tests: readonly string[]; readonly deletion: Deletion }
+type Ended = { readonly ok: boolean; readonly output: string }
+
+export type Options = {
+  /** The directory of the project. It is copied, so that nothing is written there. */
+  readonly project: string
+  /** Source files, and the test files of each, relative to the project. */
+  readonly targets: Readonly<Record<string, readonly string[]>>
+  /** The command that checks types, and what else the whole project must satisfy. */
+  readonly types: readonly [string, ...string[]]
+  /** After how many milliseconds a run of tests is ended. A mutant that hangs counts as noticed. */
+  readonly timeoutMs: number
+  readonly workers: number
+  readonly print: (line: string) => void
+}
+
+/** Directories that neither the tests nor the types need. */
+const LEFT_OUT = new Set(['node_modules', '.git', 'dist'])
+
+/**
+ * Deletes one statement after another from the sources, and runs tests and types for each.
+ * @returns how many deletions there were, and those that nothing noticed
+ * @throws if tests or types fail although nothing is deleted: then they would notice everything
+ */
+export async function deleteEach({
+  project,
+  targets,
+  types,
+  timeoutMs,
+  workers,
+  print,
+}: Options): Promise<{ total: number; survivors: readonly Job[] }> {
+  const jobs = Object.entries(targets).flatMap(([file, tests]): Job[] =>
+    deletions(readFileSync(join(project, file), 'utf8')).map((deletion) => ({ file, tests, deletion })),
+  )
+  const survivors: Job[] = []
+  const total = jobs.length
+  const test = (copy: string, tests: readonly string[]) =>
+    run(copy, [process.execPath, '--test', ...tests], timeoutMs)
+
+  async function checkUnchanged(copy: string): Promise<void> {
+    const lists = new Map(Object.values(targets).map((tests) => [tests.join(' '), tests]))
+    for (const [name, tests] of lists) {
+      const { ok, output } = await test(copy, tests)
+      if (!ok) throw new Error(`these tests fail although nothing is deleted: ${name}\n${output}`)
+    }
+    const { ok, output } = await run(copy, types, timeoutMs)
+    if (!ok) throw new Error(`${types.join(' ')} fails although nothing is deleted\n${output}`)
+  }
+
+  async function isNoticed(copy: string, { file, tests, deletion }: Job): Promise<boolean> {
+    const path = join(copy, file)
+    const source = readFileSync(path, 'utf8')
+    writeFileSync(path, without(source, deletion))
+    try {
+      // Types are checked last, since for most deletions a test fails before they would be checked.
+      return !(await test(copy, tests)).ok || !(await run(copy, types, timeoutMs)).ok
+    } finally {
+      writeFileSync(path, source)
+    }
+  }
+
+  async function work(copy: string): Promise<void> {
+    for (let job = jobs.shift(); job !== undefined; job = jobs.shift()) {
+      if (!(await isNoticed(copy, job))) {
+        survivors.push(job)
+        print(`✖ nobody notices when ${job.file}:${job.deletion.from} is gone: ${job.deletion.what}`)
+      }
+      if (jobs.length % 50 === 0) print(`${jobs.length} to go`)
+    }
+  }
+
+  print(`${total} deletions in ${Object.keys(targets).length} files`)
+  const copies = Array.from({ length: workers }, () => copyOf(project))
+  try {
+    await checkUnchanged(copies[0] ?? '')
+    await Promise.all(copies.map(work))
+  } finally {
+    for (const copy of copies) rmSync(copy, { recursive: true })
+  }
+  return { total, survivors }
+}
+
+function copyOf(project: string): string {
+  const copy = mkdtempSync(join(tmpdir(), 'pod2iam-mutation-'))
+  cpSync(project, copy, { recursive: true, filter: (path) => !LEFT_OUT.has(relative(project, path)) })
+  symlinkSync(join(project, 'node_modules'), join(copy, 'node_modules'))
+  return copy
+}
+
+function run(cwd: string, [command = '', ...args]: readonly string[], timeoutMs: number): Promise<Ended> {
+  // It has its own process group, because a test file that hangs is a grandchild. In a test's context it would run no tests.
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env
+  const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (text: string) => {
+      output += text
+    })
+  const timer = setTimeout(() => child.pid !== undefined && process.kill(-child.pid, 'SIGKILL'), timeoutMs)
+  return new Promise((resolve, reject) => {
+    child.on('error', reject)
+    child.on('close', (code) => {
+      clearTimeout(timer)
+      resolve({ ok: code === 0, output })
+    })
+  })
+}
