@@ -87,6 +87,16 @@ test('with web identity, settings that it cannot support are refused, and the li
   assert.equal(found(alone, ...hop), '')
 })
 
+test('the credential sources are read from one or several flags', () => {
+  for (const flags of [
+    ['--credential-sources=web-identity,node-role'],
+    ['--credential-sources=web-identity', '--credential-sources=node-role'],
+  ]) {
+    const result = parse(...flags)
+    assert.deepEqual(result.ok && result.settings.credentialSources, ['web-identity', 'node-role'])
+  }
+})
+
 test('addresses may be given with and without brackets', () => {
   const result = parse('--listen', '10.0.0.1,[fd00::1]')
   assert.deepEqual(result.ok && result.settings.listen, ['10.0.0.1', 'fd00::1'])

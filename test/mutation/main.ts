@@ -34,7 +34,7 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/authenticate/verify.ts`]: DECISIONS,
   [`${BROKER}/authenticate/claims.ts`]: DECISIONS,
   [`${BROKER}/authenticate/keys.ts`]: ['test/broker/keys.test.ts', ...DECISIONS],
-  [`${BROKER}/authenticate/identify.ts`]: [...DECISIONS, ACCOUNTS],
+  [`${BROKER}/authenticate/identify.ts`]: [...DECISIONS, ACCOUNTS, 'test/broker/narrower.test.ts'],
   [`${BROKER}/authenticate/web-identity.ts`]: ['test/broker/web-identity.test.ts'],
   [`${BROKER}/authorize/entitlement.ts`]: [
     ...DECISIONS,
@@ -77,6 +77,7 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/aws/web-identity.ts`]: BY_WEB_IDENTITY,
   [`${BROKER}/aws/classify.ts`]: [...BY_WEB_IDENTITY, 'test/broker/sts-errors.test.ts'],
   [`${BROKER}/aws/assume.ts`]: ['test/broker/caller.test.ts', 'test/broker/sts-errors.test.ts'],
+  [`${BROKER}/sessions/account-rates.ts`]: ['test/broker/queue.test.ts'],
   [`${BROKER}/sessions/warm-up.ts`]: ['test/broker/warm-up.test.ts', ACCOUNTS],
   [`${BROKER}/kubernetes/host-pods.ts`]: HOST_PODS,
   'common/host-pods.ts': HOST_PODS,
@@ -100,6 +101,11 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
 }
 
 const words = process.argv.slice(2)
+for (const word of words)
+  if (!Object.keys(TARGETS).some((file) => file.includes(word))) {
+    console.error(`No file of these contains ${word}:\n${Object.keys(TARGETS).join('\n')}`)
+    process.exit(2)
+  }
 const chosen = Object.entries(TARGETS).filter(
   ([file]) => words.length === 0 || words.some((word) => file.includes(word)),
 )
