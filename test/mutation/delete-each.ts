@@ -42,7 +42,7 @@ export async function deleteEach({
   const survivors: Job[] = []
   const total = jobs.length
   const test = (copy: string, tests: readonly string[]) =>
-    run(copy, [process.execPath, '--test', ...tests], timeoutMs)
+    run(copy, [process.execPath, '--test', '--test-reporter=tap', ...tests], timeoutMs, /^ *not ok /m)
 
   async function checkUnchanged(copy: string): Promise<void> {
     const lists = new Map(Object.values(targets).map((tests) => [tests.join(' '), tests]))
@@ -94,16 +94,24 @@ function copyOf(project: string): string {
   return copy
 }
 
-function run(cwd: string, [command = '', ...args]: readonly string[], timeoutMs: number): Promise<Ended> {
+/** @param failure what in its output says that it will fail, so that it is ended at once */
+function run(
+  cwd: string,
+  [command = '', ...args]: readonly string[],
+  timeoutMs: number,
+  failure?: RegExp,
+): Promise<Ended> {
   // It has its own process group, because a test file that hangs is a grandchild. In a test's context it would run no tests.
   const { NODE_TEST_CONTEXT: _, ...env } = process.env
   const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  const end = () => child.pid !== undefined && child.exitCode === null && process.kill(-child.pid, 'SIGKILL')
+  const timer = setTimeout(end, timeoutMs)
   let output = ''
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (text: string) => {
       output += text
+      if (failure?.test(output)) end()
     })
-  const timer = setTimeout(() => child.pid !== undefined && process.kill(-child.pid, 'SIGKILL'), timeoutMs)
   return new Promise((resolve, reject) => {
     child.on('error', reject)
     child.on('close', (code) => {
