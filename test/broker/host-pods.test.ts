@@ -1,6 +1,6 @@
 /** The list of pods on the host network that the broker writes for the firewall. */
 import assert from 'node:assert/strict'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
@@ -52,8 +52,31 @@ test('the list has the pods on the host network, and whether the setting or the 
   await becomes('agents/agent-1 false', ...system, 'shop/scraper false')
   await label('shop', 'allowed')
   await becomes('agents/agent-1 false', ...system, 'shop/scraper true')
+  // A label that is removed while the API server is away is missing from its next list.
+  await world.api.refuse()
+  await label('shop', null)
+  await world.api.compact()
+  await world.api.accept()
+  await becomes('agents/agent-1 false', ...system, 'shop/scraper false')
   await world.api.admin.delete('pods', 'scraper', 'shop', { gracePeriodSeconds: 0 })
   await becomes('agents/agent-1 false', ...system)
+  // Whatever changes nothing in the list does not cause it to be written.
+  const inode = async () => (await stat(join(directory, 'host-pods.json'))).ino
+  const before = await inode()
+  const ordinary = await world.pod('shop', 'ordinary', { role: 'app' })
+  await eventually('known', async () => (await world.code(ordinary)) !== 'pod-unknown')
+  for (let time = 0; time < 50; time++) assert.equal(await inode(), before)
+})
+
+test('the list is in the order of the uids, so that it is the same for the same pods', () => {
+  const records = ['bb-1', 'aa-1', 'cc-1'].map((uid) => {
+    const metadata = { uid, namespace: 'a', name: uid }
+    return podRecord({ metadata, spec: { hostNetwork: true } }, KEYS.role) ?? assert.fail()
+  })
+  assert.deepEqual(
+    hostPods(records, new Set(), []).map(({ uid }) => uid),
+    ['aa-1', 'bb-1', 'cc-1'],
+  )
 })
 
 test('the chart allows the node’s role to AWS’s agents on the host network that need it', needsHelm, () => {

@@ -47,7 +47,7 @@ describe('the cached record of a service account', () => {
       () => assert.fail('it was read'),
       (error: unknown) => {
         assert.ok(error instanceof Problem)
-        return `${error.code}: ${error.message}`
+        return `${error.code}: ${error.message} (${error.retryAfter} s)`
       },
     )
 
@@ -95,11 +95,14 @@ describe('the cached record of a service account', () => {
     await clock.advance(11_000)
     assert.match(
       await problem(accounts.read(POD)),
-      /^busy: service account shop\/orders may not be read.*verb get, resource serviceaccounts/,
+      /^busy: service account shop\/orders may not be read.*verb get, resource serviceaccounts.* \(30 s\)$/,
     )
     answerWith(fails(500))
     await clock.advance(24 * 3_600_000)
-    assert.match(await problem(accounts.read(POD)), /^busy: service account shop\/orders could not be read/)
+    assert.match(
+      await problem(accounts.read(POD)),
+      /^busy: service account shop\/orders could not be read.* \(2 s\)$/,
+    )
     assert.equal(accounts.get(POD), undefined)
     answerWith(fails(404))
     await clock.advance(11_000)
@@ -114,6 +117,23 @@ describe('the cached record of a service account', () => {
     )
     assert.match(await problem(accounts.read(POD)), /^busy: .*too many pods are asking/)
     await Promise.all(others)
+  })
+  it('is forgotten before those of other namespaces where a namespace has too many, the one that was read longest ago first', async () => {
+    const { accounts, clock } = stand()
+    const account = (namespace: string, index: number) => ({ namespace, serviceAccount: `a${index}` })
+    const read = async (...one: Parameters<typeof account>) => {
+      await accounts.read(account(...one))
+      await clock.advance(1_000)
+    }
+    const isKnown = (...one: Parameters<typeof account>) => accounts.get(account(...one)) !== undefined
+    for (let index = 0; index < 12; index++) await read('quiet', index)
+    for (let index = 0; index < 500; index++) await read('busy', index)
+    await read('busy', 0)
+    await read('busy', 500)
+    assert.deepEqual([isKnown('busy', 0), isKnown('busy', 1), isKnown('busy', 2)], [true, false, true])
+    await read('busy', 501)
+    assert.deepEqual([isKnown('busy', 0), isKnown('busy', 2), isKnown('busy', 3)], [true, false, true])
+    for (let index = 0; index < 12; index++) assert.ok(isKnown('quiet', index))
   })
   it('does not keep the text of lists that are too long in memory', () => {
     setFlagsFromString('--expose-gc')

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { tagsOf } from '../../node-guard/broker/authorize/session-tags.ts'
+import { clusterArn, tagsOf } from '../../node-guard/broker/authorize/session-tags.ts'
 import { podRecord } from '../../node-guard/broker/kubernetes/pod.ts'
 
 const metadata = { uid: 'u', namespace: 'shop', name: 'till-0' }
@@ -32,4 +32,10 @@ test('the operator’s tags are added to those of a pod, or are the only ones', 
   assert.deepEqual(tags({ extraSessionTags }), { ...OWN, ...extra })
   assert.deepEqual(tags({ extraSessionTags, sessionTags: false }), extra)
   assert.deepEqual(tags({ sessionTags: false }), {})
+})
+
+test('the ARN of the cluster is that of an EKS cluster, or is empty for none', () => {
+  assert.equal(clusterArn.parse(ARN), ARN)
+  assert.equal(clusterArn.parse(''), undefined)
+  assert.throws(() => clusterArn.parse('arn:aws:iam::111111111111:role/prod'), /the ARN of an EKS cluster/)
 })

@@ -57,3 +57,11 @@ test('no names produce the source identity of other names by imitating its hash 
     sourceIdentityOf(PLAIN, { namespace: 'a-b', serviceAccount: 'c' }),
   )
 })
+
+test('an empty template is none, and one without both names is refused', () => {
+  assert.equal(sourceIdentityTemplate.parse(''), undefined)
+  assert.throws(
+    () => sourceIdentityTemplate.parse('{namespace}'),
+    /must be \{namespace\}\.\{service-account\}/,
+  )
+})

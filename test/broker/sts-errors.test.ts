@@ -11,8 +11,10 @@ const CHAINING =
 const aws = (name: string, status: number | undefined, message = 'words') =>
   Object.assign(new Error(message), { name, $metadata: status ? { httpStatusCode: status } : {} })
 
+type Class = [error: unknown, failure: string, code: string]
+
 /** Every error that STS documents for AssumeRole, and the class in which the broker puts it. */
-const CLASSES: [error: unknown, failure: string, code: string][] = [
+const CLASSES: Class[] = [
   [aws('AccessDenied', 403), 'denied', 'sts-denied'],
   [aws('ValidationError', 400), 'invalid', 'sts-invalid'],
   [aws('ValidationError', 400, CHAINING), 'chaining', 'sts-invalid'],
@@ -24,9 +26,19 @@ const CLASSES: [error: unknown, failure: string, code: string][] = [
   [aws('InvalidClientTokenId', 403), 'node-credentials', 'node-credentials-unavailable'],
   [aws('SignatureDoesNotMatch', 403), 'node-credentials', 'node-credentials-unavailable'],
   [aws('RequestExpired', 400), 'node-credentials', 'node-credentials-unavailable'],
-  [aws('CredentialsProviderError', undefined), 'node-credentials', 'node-credentials-unavailable'],
+  ...[
+    'RequestTimeTooSkewed',
+    'IncompleteSignature',
+    'MissingAuthenticationToken',
+    'UnrecognizedClientException',
+  ].map((name): Class => [aws(name, 403), 'node-credentials', 'node-credentials-unavailable']),
+  ...['CredentialsProviderError', 'InstanceMetadataV1FallbackError', 'TokenProviderError'].map(
+    (name): Class => [aws(name, undefined), 'node-credentials', 'node-credentials-unavailable'],
+  ),
   [aws('Throttling', 400, 'Rate exceeded'), 'throttled', 'sts-throttled'],
-  [aws('ThrottlingException', 400), 'throttled', 'sts-throttled'],
+  ...['ThrottlingException', 'ThrottledException', 'TooManyRequestsException', 'SlowDown'].map(
+    (name): Class => [aws(name, 400), 'throttled', 'sts-throttled'],
+  ),
   [aws('RequestLimitExceeded', 503), 'throttled', 'sts-throttled'],
   [aws('Unknown', 429), 'throttled', 'sts-throttled'],
   [aws('IDPCommunicationError', 500), 'unavailable', 'sts-unavailable'],

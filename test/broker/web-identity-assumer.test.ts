@@ -20,17 +20,32 @@ const TOKEN = { token: 'a.b.c', expiresAt: Number.MAX_SAFE_INTEGER }
 const HOUR = 3_600_000
 
 /** A metadata service with these leaves and no others. */
-const metadataOf = (leaves: Readonly<Record<string, string>>) => ({
-  get: async (path: string) => leaves[path],
+const metadataOf = (leaves: Readonly<Record<string, string>>, asked: string[] = []) => ({
+  get: async (path: string) => {
+    asked.push(path)
+    return leaves[path]
+  },
   close: () => {},
 })
+const NODE = {
+  'meta-data/iam/info': JSON.stringify({
+    InstanceProfileArn: 'arn:aws:iam::111111111111:instance-profile/node',
+  }),
+  'meta-data/iam/security-credentials/': 'node',
+  'meta-data/iam/security-credentials/node': JSON.stringify({ AccessKeyId: 'ASIAOTHER' }),
+}
 
-function stand(answer: () => Promise<Session>) {
+function stand(
+  answer: () => Promise<Session>,
+  leaves: Readonly<Record<string, string>> = {},
+  region: string | null = 'eu-west-1',
+) {
   const clock = fakeClock()
   const calls: string[] = []
+  const looks: string[] = []
   const outcomes: string[] = []
   const stopping = new AbortController()
-  const deps = { clock, log: silentLog, signal: stopping.signal, imds: metadataOf({}) as never }
+  const deps = { clock, log: silentLog, signal: stopping.signal, imds: metadataOf(leaves, looks) as never }
   const connect = () => ({
     assumeRole: async (_: SessionRequest, token: string) => {
       calls.push(token)
@@ -38,13 +53,13 @@ function stand(answer: () => Promise<Session>) {
     },
   })
   const assumer = webIdentityAssumer(
-    { region: 'eu-west-1', stsConcurrency: 1 },
+    { region: region ?? undefined, stsConcurrency: 1 },
     { ...deps, connect },
     (one) => outcomes.push(one),
   )
   const started = Promise.withResolvers<void>()
   assumer.start(() => started.resolve())
-  return { clock, calls, outcomes, assumer, started: started.promise, stop: () => stopping.abort() }
+  return { clock, calls, looks, outcomes, assumer, started: started.promise, stop: () => stopping.abort() }
 }
 
 test('STS is not asked for a role that is not granted any more', async () => {
@@ -111,13 +126,7 @@ test('the role of the broker’s credentials, the stable hop and the instance’
     renewCredentials: async () => {},
     close: () => {},
   }
-  const imds = metadataOf({
-    'meta-data/iam/info': JSON.stringify({
-      InstanceProfileArn: 'arn:aws:iam::111111111111:instance-profile/node',
-    }),
-    'meta-data/iam/security-credentials/': 'node',
-    'meta-data/iam/security-credentials/node': JSON.stringify({ AccessKeyId: 'ASIAOTHER' }),
-  }) as never
+  const imds = metadataOf(NODE) as never
   const assumers = assumersOf(
     {
       ...{ region: 'eu-west-1', baseRoleArn: undefined, nodeName: 'node-1', stsConcurrency: 1 },
@@ -134,4 +143,36 @@ test('the role of the broker’s credentials, the stable hop and the instance’
   assert.deepEqual(names, ['111111111111/broker', '111111111111/hop', '111111111111/node'])
   assert.equal(base, 'arn:aws:iam::111111111111:role/')
   stopping.abort()
+})
+
+test('without a Region nothing is assumed, until the metadata service knows it', async () => {
+  const leaves: Record<string, string> = {}
+  const { assumer, clock, started, stop } = stand(() => assert.fail(), leaves, null)
+  const unknown = /the Region is not known yet: it is that of --region or AWS_REGION/
+  const busy = (code: string) => (error: unknown) =>
+    error instanceof Problem && error.code === code && error.retryAfter === 2 && unknown.test(error.message)
+  assert.throws(() => assumer.roles(), busy('busy'))
+  await assert.rejects(assumer.assume(REQUEST, undefined, TOKEN), busy('sts-unavailable'))
+  assert.match(assumer.whyUnknown() ?? '', unknown)
+  leaves['meta-data/placement/region'] = 'eu-west-1\n'
+  await clock.advance(60_000)
+  await started
+  assert.deepEqual(assumer.roles(), { base: undefined, own: [] })
+  stop()
+})
+
+test('the metadata service is asked every five minutes once the node’s role is known, and more often before', async () => {
+  for (const [leaves, isOften] of [
+    [NODE, false],
+    [{}, true],
+  ] as const) {
+    const { clock, looks, started, stop } = stand(() => assert.fail(), leaves)
+    await started
+    const first = looks.length
+    await clock.advance(5 * 60_000 - 1)
+    assert.equal(looks.length > first, isOften)
+    await clock.advance(1)
+    assert.ok(looks.length > first)
+    stop()
+  }
 })

@@ -44,7 +44,6 @@ export function writeHostPodsOnChange(
   namespaces.subscribe(changed)
   const query = { labelSelector: `${KEYS.hostNetwork}=${HOST_NETWORK_ALLOWED}` }
   reflect({ path: '/api/v1/namespaces', query, sink: namespaces.sink, cached: true }, deps)
-  changed()
 }
 
 /** Writes a list where it is another than before; returns whether it is written. */
