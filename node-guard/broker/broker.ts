@@ -50,8 +50,6 @@ type DecisionMetrics = {
   readonly [Name in 'events' | 'stsCalls' | 'cache']: Pick<BrokerMetrics[Name], 'inc'>
 }
 
-type NotReady = { readonly code: string; readonly detail: string }
-
 export type Broker = ReturnType<typeof createBroker>
 
 /** @param environmentRegion used if no setting names a Region; the metadata service is asked last */
@@ -197,7 +195,7 @@ function reviewOnChange(
   }
 }
 
-function whyNotReady(keys: SigningKeys, watches: ClusterWatches, assumers: Assumers): NotReady | undefined {
+function whyNotReady(keys: SigningKeys, watches: ClusterWatches, assumers: Assumers) {
   if (!keys.current())
     return { code: 'keys-unknown', detail: 'the API server’s token signing keys are not known' }
   const unsynced = watches.unsynced()

@@ -1,4 +1,4 @@
-/** Determines what an answer of the broker to `/v1/credentials` means for this pod. */
+/** Determines what the broker's answers about credentials and about the pod itself mean. */
 import { isProblemCode, PROBLEMS } from '../../common/protocol.ts'
 import { VERSION } from '../../common/version.ts'
 import { type Credentials, parseCredentials } from '../credentials/credentials.ts'
@@ -20,7 +20,7 @@ export type Outcome =
 const MAX_DETAIL = 1000
 
 /**
- * The outcome of a reply. Whatever is not understood is a `retry`: a broker newer than this sidecar may know more codes.
+ * The outcome of a reply to `GET /v1/credentials`. Whatever is not understood is a `retry`: a broker newer than this sidecar may know more codes.
  *
  * @param now wall clock, milliseconds
  */
@@ -78,6 +78,24 @@ function problemMembers(body: string): { code: unknown; detail: string | undefin
 function sentence(text: string): string | undefined {
   const line = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim()
   return line === '' ? undefined : line.slice(0, MAX_DETAIL)
+}
+
+/**
+ * What the broker knows about the pod itself: `leaves`, it is being deleted; `stays`; or `unknown`, because the broker does not
+ * answer, does not know the pod, or is of a release without this route.
+ */
+export type PodState = 'stays' | 'leaves' | 'unknown'
+
+/** Reads the answer to `GET /v1/pod` (`PodBody` of common/protocol.ts). */
+export function podStateOf(reply: Reply): PodState {
+  if (reply.kind === 'failure' || reply.status !== 200) return 'unknown'
+  try {
+    const body: unknown = JSON.parse(reply.body)
+    if (typeof body !== 'object' || body === null || !('terminating' in body)) return 'unknown'
+    return body.terminating === true ? 'leaves' : 'stays'
+  } catch {
+    return 'unknown'
+  }
 }
 
 /** `Retry-After` (RFC 9110 section 10.2.3) in milliseconds: seconds or a date. */

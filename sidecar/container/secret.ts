@@ -10,21 +10,12 @@ import type { SteadyClock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Logger } from '../../common/log.ts'
 import { SessionTokens } from '../imds/tokens.ts'
-import { type Loop, repeat } from '../repeat.ts'
+import { repeat } from '../repeat.ts'
 
 const ROTATE_MS = 3_600_000
 const RETRY_MS = 5000
 /** Seconds: two rotations, so that a program that has read the file just before it changes has an hour left to use the secret. */
 const LIFE = (2 * ROTATE_MS) / 1000
-
-type ContainerSecret = {
-  /** Whether a text is a secret that this pod's file contains or contained, and that has not expired. */
-  readonly accepts: (secret: string) => boolean
-  /** Why the file is not written yet, a sentence; undefined once it is. */
-  readonly problem: () => string | undefined
-  /** Writes the file at once, and again every hour. */
-  readonly start: () => Loop
-}
 
 type SecretDeps = {
   readonly file: string
@@ -35,7 +26,7 @@ type SecretDeps = {
 }
 
 /** Creates a secret for the file. */
-export function containerSecretOf({ file, key, clock, log }: SecretDeps): ContainerSecret {
+export function containerSecretOf({ file, key, clock, log }: SecretDeps) {
   const tokens = new SessionTokens(hmac(sha256, key, Buffer.from('container-credentials')))
   let problem: string | undefined = 'The secret of the container credentials has not been written yet.'
   const rotate = (): number => {
@@ -51,8 +42,11 @@ export function containerSecretOf({ file, key, clock, log }: SecretDeps): Contai
     }
   }
   return {
-    accepts: (secret) => tokens.lifetime(secret, clock.now()) !== undefined,
+    /** Whether a text is a secret that this pod's file contains or contained, and that has not expired. */
+    accepts: (secret: string) => tokens.lifetime(secret, clock.now()) !== undefined,
+    /** Why the file is not written yet, a sentence; undefined once it is. */
     problem: () => problem,
+    /** Writes the file at once, and again every hour. */
     start: () => repeat(clock, async () => rotate()),
   }
 }

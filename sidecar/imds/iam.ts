@@ -1,8 +1,8 @@
 /** Everything below `/latest/meta-data/iam`: a pure function of the path and of what the store says. */
+import { parseRoleArn } from '../../common/role.ts'
 import type { Credentials } from '../credentials/credentials.ts'
 import type { View } from '../credentials/store.ts'
 import { credentialDocument, infoDocument, refusalDocument } from './documents.ts'
-import { matchesRole } from './role-name.ts'
 
 type IamAnswer =
   /** `modified`: wall clock, milliseconds. */
@@ -43,6 +43,24 @@ export function answerIam(below: string, view: View, role: KnownRole): IamAnswer
   return view.kind === 'valid'
     ? found(rememberedDocument(view.credentials, form), view.credentials.lastUpdated)
     : found(refusalDocument(role.name, view.detail, view.at), view.at)
+}
+
+/**
+ * Whether `asked` means the role: its list text, name, path/name or full ARN, and what the pod's annotation says.
+ * Nothing else does; kube2iam answers 403 and kiam 500 for others, EC2 404.
+ *
+ * @param asked what follows `security-credentials/`, decoded, without a leading or trailing slash
+ * @param texts known spellings of the role: list text, ARN, annotation
+ */
+export function matchesRole(asked: string, texts: KnownRole['texts']): boolean {
+  // Nearly every client uses the text of the list.
+  return texts.includes(asked) || texts.some((text) => text !== undefined && spellings(text).includes(asked))
+}
+
+function spellings(text: string): readonly string[] {
+  const parsed = parseRoleArn(text)
+  const pathName = parsed.ok ? parsed.role.pathName : text.replace(/^\//, '')
+  return [text, pathName, pathName.slice(pathName.lastIndexOf('/') + 1)]
 }
 
 /** Documents of the current credentials, which are requested again and again; they are dropped with the credentials. */

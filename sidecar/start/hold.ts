@@ -12,7 +12,7 @@ import type { SteadyClock } from '../../common/clock.ts'
 import { messageOf } from '../../common/errors.ts'
 import type { Readiness } from '../../common/health.ts'
 import type { Logger } from '../../common/log.ts'
-import type { PodState } from '../broker/pod-state.ts'
+import type { PodState } from '../broker/outcome.ts'
 import { type Loop, repeat } from '../repeat.ts'
 
 /** As the gate's `--proof-timeout`. */

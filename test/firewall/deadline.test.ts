@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { readNatRules, redirectsOf } from '../../node-guard/firewall/iptables/nat-rules.ts'
-import { withDeadline } from '../../node-guard/firewall/process/deadline.ts'
+import { withDeadline } from '../../node-guard/firewall/process/bounded.ts'
 import { type Exec, exec } from '../../node-guard/firewall/process/exec.ts'
 
 const LATE = { code: 'timeout', stdout: '', stderr: 'it took too long' }

@@ -2,26 +2,18 @@
 import type { CredentialSource } from '../../../common/credential-source.ts'
 import { Problem } from '../../../common/protocol.ts'
 import type { LiveReads } from '../kubernetes/live-reads.ts'
-import type { NamespaceRecord, Namespaces } from '../kubernetes/namespaces.ts'
+import type { Namespaces } from '../kubernetes/namespaces.ts'
 import type { PodRecord } from '../kubernetes/pod.ts'
 import type { ServiceAccounts } from '../kubernetes/service-accounts.ts'
 import {
   checkNamespace,
   checkSource,
-  type Entitlement,
   type EntitlementSettings,
   entitlementOf,
   type NodeRoles,
 } from './entitlement.ts'
 
-export type Authorizer = {
-  /** Steps 6 and 7. @throws {Problem} */
-  readonly authorize: (pod: PodRecord) => Promise<Entitlement>
-  /** Step 6 with what the watches have reported, without a live read. @throws {Problem} */
-  readonly entitlement: (pod: PodRecord) => Entitlement
-  /** The pod's namespace, which is opted in. @throws {Problem} `namespace-not-enabled`, `busy` */
-  readonly namespaceOf: (pod: PodRecord) => Promise<NamespaceRecord>
-}
+export type Authorizer = ReturnType<typeof authorizer>
 
 type AuthorizeDeps = {
   readonly namespaces: Pick<Namespaces, 'get'>
@@ -35,7 +27,7 @@ type AuthorizeDeps = {
   readonly whyUnguarded: () => Promise<string | undefined>
 }
 
-export function authorizer(deps: AuthorizeDeps): Authorizer {
+export function authorizer(deps: AuthorizeDeps) {
   const { namespaces, reads, accounts, settings, roles } = deps
   const { nodeName } = settings
   const rolesFor = (pod: PodRecord) => roles(checkSource(pod, settings))
@@ -49,10 +41,13 @@ export function authorizer(deps: AuthorizeDeps): Authorizer {
     if (why) throw new Problem('node-unguarded', `node ${nodeName} is not guarded: ${why}`, { retryAfter: 5 })
   }
   return {
+    /** The pod's namespace, which is opted in. @throws {Problem} `namespace-not-enabled`, `busy` */
     namespaceOf,
-    entitlement: (pod) =>
+    /** Step 6 with what the watches have reported, without a live read. @throws {Problem} */
+    entitlement: (pod: PodRecord) =>
       entitlementOf(pod, namespaces.get(pod.namespace), rolesFor(pod), settings, accounts?.get(pod)),
-    authorize: async (pod) => {
+    /** Steps 6 and 7. @throws {Problem} */
+    authorize: async (pod: PodRecord) => {
       const namespace = await namespaceOf(pod)
       const account = pod.identity?.source === 'none' ? undefined : await accounts?.read(pod)
       const entitlement = entitlementOf(pod, namespace, rolesFor(pod), settings, account)

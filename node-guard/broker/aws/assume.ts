@@ -1,10 +1,10 @@
 import { BoundedMap } from '../../../common/bounded-map.ts'
 import { type Clock, systemClock } from '../../../common/clock.ts'
+import { Problem } from '../../../common/protocol.ts'
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
 import type { SessionRequest } from '../authorize/entitlement.ts'
 import { classifyStsError, type StsFailure } from './classify.ts'
 import type { Session, Sts } from './sts-client.ts'
-import { withdrawn } from './withdrawn.ts'
 
 /**
  * Assumes a role, with the two remedies that the broker can apply itself.
@@ -72,6 +72,12 @@ export function assumer(
     }
   }
 }
+
+const WITHDRAWN = 'the pod or its permission went away while its credentials were fetched; retry'
+
+/** The problem if the grant became invalid while its session was fetched. */
+export const withdrawn = () => new Problem('busy', WITHDRAWN, { retryAfter: 1 })
+export const isWithdrawn = (error: unknown) => error instanceof Problem && error.message === WITHDRAWN
 
 /** The session with its expiration converted to the node's clock. */
 export function toNodeClock(session: Session, now: number): Session {

@@ -10,18 +10,7 @@ import { nodeIdentity } from './node-identity.ts'
 import { stsClient, webIdentityClient } from './sts-client.ts'
 import { webIdentityAssumer } from './web-identity.ts'
 
-export type Assumers = {
-  /** Discovers what each source needs to know; `onKnown` is called after each change. */
-  readonly start: (onKnown: () => void) => void
-  /** The base role ARN and the node's own roles, for pods of a source. @throws {Problem} while they are not known */
-  readonly roles: (source: CredentialSource) => NodeRoles
-  /** @throws {Problem} while what it needs is not known */
-  readonly assume: Assume
-  /** The role that calls STS with the credential source `node-role`. */
-  readonly callerArn: () => string | undefined
-  /** Why a source cannot be used yet, or undefined. */
-  readonly whyUnknown: () => { readonly code: string; readonly detail: string } | undefined
-}
+export type Assumers = ReturnType<typeof assumersOf>
 
 /** Only what the sources in `--credential-sources` need is discovered: without `node-role`, the node's credentials are never requested. */
 export function assumersOf(
@@ -32,17 +21,21 @@ export function assumersOf(
     readonly connectWebIdentity?: typeof webIdentityClient
   },
   onCall: (outcome: 'success' | StsFailure) => void,
-): Assumers {
+) {
   const { connectSts = stsClient, connectWebIdentity: connect = webIdentityClient } = deps
   const identity = nodeIdentity(settings, { ...deps, connectSts }, onCall)
   const byToken = webIdentityAssumer(settings, { ...deps, connect }, onCall)
   const uses = (source: CredentialSource) => settings.credentialSources.includes(source)
+  const assume: Assume = (request, isWanted, token) =>
+    (request.webIdentity ? byToken : identity).assume(request, isWanted, token)
   return {
-    start: (onKnown) => {
+    /** Discovers what each source needs to know; `onKnown` is called after each change. */
+    start: (onKnown: () => void) => {
       if (uses('node-role')) identity.start(onKnown)
       if (uses('web-identity')) byToken.start(onKnown)
     },
-    roles: (source) => {
+    /** The base role ARN and the node's own roles, for pods of a source. @throws {Problem} while they are not known */
+    roles: (source: CredentialSource): NodeRoles => {
       if (source === 'node-role') return identity.roles()
       // Its pods do not wait for the node's credentials; but no pod gets the node's own role, wherever that is known from.
       const [instance, node] = [byToken.roles(), identity.rolesIfKnown()]
@@ -54,9 +47,11 @@ export function assumersOf(
         own: [...instance.own, ...(node?.own ?? [])],
       }
     },
-    assume: (request, isWanted, token) =>
-      (request.webIdentity ? byToken : identity).assume(request, isWanted, token),
+    /** @throws {Problem} while what it needs is not known */
+    assume,
+    /** The role that calls STS with the credential source `node-role`. */
     callerArn: identity.callerArn,
+    /** Why a source cannot be used yet, or undefined. */
     whyUnknown: () => {
       const detail = uses('node-role') ? identity.whyUnknown() : undefined
       if (detail !== undefined) return { code: 'node-credentials-unavailable', detail }

@@ -12,26 +12,23 @@ const CODES: Record<StsFailure, ProblemCode> = {
   unavailable: 'sts-unavailable',
 }
 
+type FailureContext = {
+  readonly request: SessionRequest
+  readonly callerArn: string | undefined
+  readonly retryAfter: number
+  /** Issuer and audience of the cluster's tokens, if the request is by web identity. */
+  readonly federation?: Federation
+}
+
 /**
  * An STS failure as a problem whose detail a person can act on.
  *
  * @param callerArn the role that calls STS (the node's, or the stable hop), where it is known
  * @param retryAfter seconds
  */
-export function stsProblem(
-  failure: StsFailure,
-  thrown: unknown,
-  context: {
-    readonly request: SessionRequest
-    readonly callerArn: string | undefined
-    readonly retryAfter: number
-    /** Issuer and audience of the cluster's tokens, if the request is by web identity. */
-    readonly federation?: Federation
-  },
-): Problem {
+export function stsProblem(failure: StsFailure, thrown: unknown, context: FailureContext): Problem {
   const { request, callerArn, retryAfter, federation } = context
-  if (request.webIdentity && federation)
-    return webIdentityProblem(failure, thrown, { request, retryAfter, federation })
+  if (request.webIdentity && federation) return webIdentityProblem(failure, thrown, context, federation)
   const message = awsMessage(thrown, request.externalId)
   const detail = {
     denied: () => deniedDetail(request, callerArn, message),
@@ -107,20 +104,16 @@ export type Federation = {
 function webIdentityProblem(
   failure: StsFailure,
   thrown: unknown,
-  context: {
-    readonly request: SessionRequest
-    readonly retryAfter: number
-    readonly federation: Federation
-  },
+  { request, retryAfter }: FailureContext,
+  federation: Federation,
 ): Problem {
-  const { request, retryAfter, federation } = context
   const words = awsMessage(thrown, request.externalId)
   const fault = webIdentityFault(thrown)
   // Another token comes with the sidecar's next request: it reads the file anew each time.
   const code = fault === 'expired' ? 'token-invalid' : CODES[failure]
   const detail =
     fault === undefined
-      ? refusedByWebIdentity(failure, thrown, { request, federation, words })
+      ? refusedByWebIdentity(failure, thrown, request, federation, words)
       : `${TOKEN_FAULTS[fault](request, federation)}; STS said: ${words}`
   return new Problem(code, detail, { retryAfter, cause: thrown })
 }
@@ -149,13 +142,10 @@ const TOKEN_FAULTS = {
 function refusedByWebIdentity(
   failure: StsFailure,
   thrown: unknown,
-  context: {
-    readonly request: SessionRequest
-    readonly federation: Federation
-    readonly words: string
-  },
+  request: SessionRequest,
+  federation: Federation,
+  words: string,
 ): string {
-  const { request, federation, words } = context
   if (failure === 'denied') {
     const subject = request.webIdentity?.subject ?? ''
     return (

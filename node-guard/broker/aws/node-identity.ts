@@ -7,32 +7,18 @@ import { sharedSessionName } from '../authorize/session-name.ts'
 import type { Imds } from '../instance/imds.ts'
 import type { BrokerSettings } from '../settings.ts'
 import { type Assume, assumer } from './assume.ts'
-import type { StsFailure } from './classify.ts'
+import { awsMessage, type StsFailure } from './classify.ts'
 import { type AwsNode, discoverNode } from './discover-node.ts'
 import { followCaller } from './follow-caller.ts'
-import { hopCredentials } from './hop.ts'
-import type { stsClient } from './sts-client.ts'
+import type { Sts, stsClient } from './sts-client.ts'
 
-export type NodeIdentity = {
-  /** Tries to discover it until that succeeds, and then follows its changes; `onKnown` is called after each. */
-  readonly start: (onKnown: () => void) => void
-  /** @throws {Problem} `node-credentials-unavailable` while it is not known */
-  readonly roles: () => NodeRoles
-  /** As `roles`, but undefined while it is not known. */
-  readonly rolesIfKnown: () => NodeRoles | undefined
-  /** The role that calls STS: the node's, or the stable hop's. */
-  readonly callerArn: () => string | undefined
-  /** @throws {Problem} `node-credentials-unavailable` while it is not known */
-  readonly assume: Assume
-  /** Why it is not known yet, or undefined. */
-  readonly whyUnknown: () => string | undefined
-}
+const HOP_SECONDS = 3600
 
 export function nodeIdentity(
   settings: Pick<BrokerSettings, 'region' | 'baseRoleArn' | 'assumeRoleArn' | 'nodeName' | 'stsConcurrency'>,
   deps: Omit<Deps, 'kube'> & { readonly imds: Imds; readonly connectSts: typeof stsClient },
   onCall: (outcome: 'success' | StsFailure) => void,
-): NodeIdentity {
+) {
   const { imds, clock, log, connectSts } = deps
   const { assumeRoleArn, nodeName, stsConcurrency } = settings
   const hop = assumeRoleArn === undefined ? [] : [roleIdentity(assumeRoleArn)]
@@ -41,7 +27,7 @@ export function nodeIdentity(
   let why = 'the node’s AWS identity is not known yet'
 
   const unknown = () => new Problem('node-credentials-unavailable', `${why}; retry`, { retryAfter: 2 })
-  const rolesIfKnown = () =>
+  const rolesIfKnown = (): NodeRoles | undefined =>
     node && { base: settings.baseRoleArn ?? node.caller.base, own: [node.caller.role, ...hop] }
   const throughHop = ({ sts, region }: AwsNode) =>
     assumeRoleArn === undefined
@@ -75,16 +61,51 @@ export function nodeIdentity(
     }
     adopt(discovered)
   }
+  const assumeIfKnown: Assume = async (request, isWanted) => {
+    if (!assume) throw unknown()
+    return assume(request, isWanted)
+  }
   return {
-    start: (onKnown) => void keepKnown(onKnown),
+    /** Tries to discover it until that succeeds, and then follows its changes; `onKnown` is called after each. */
+    start: (onKnown: () => void) => void keepKnown(onKnown),
+    /** @throws {Problem} `node-credentials-unavailable` while it is not known */
     roles: () => rolesIfKnown() ?? fail(unknown()),
+    /** As `roles`, but undefined while it is not known. */
     rolesIfKnown,
+    /** The role that calls STS: the node's, or the stable hop's. */
     callerArn: () => node && (assumeRoleArn ?? node.caller.arn),
-    assume: async (request, isWanted) => {
-      if (!assume) throw unknown()
-      return assume(request, isWanted)
-    },
+    /** @throws {Problem} `node-credentials-unavailable` while it is not known */
+    assume: assumeIfKnown,
+    /** Why it is not known yet, or undefined. */
     whyUnknown: () => (node ? undefined : why),
+  }
+}
+
+/**
+ * Credentials of the stable hop (`--assume-role-arn`, kiam's name for it): one role that the node role assumes first, so that
+ * pod roles trust one ARN although node roles change. For {@link stsClient}, which fetches them again in time.
+ *
+ * @param node STS with the node's own credentials
+ */
+function hopCredentials(node: Sts, roleArn: string, sessionName: string) {
+  return async () => {
+    try {
+      const session = await node.assumeRole({
+        roleArn,
+        sessionName,
+        externalId: undefined,
+        tags: [],
+        sourceIdentity: undefined,
+        policyArns: [],
+        durationSeconds: HOP_SECONDS,
+      })
+      const { accessKeyId, secretAccessKey, sessionToken, expiration } = session
+      return { accessKeyId, secretAccessKey, sessionToken, expiration: new Date(expiration) }
+    } catch (error) {
+      // Under the SDK's own name for it, so that it is not taken for a refusal of the pod's role.
+      const message = `--assume-role-arn ${roleArn} could not be assumed: ${awsMessage(error, undefined)}`
+      throw Object.assign(new Error(message, { cause: error }), { name: 'CredentialsProviderError' })
+    }
   }
 }
 

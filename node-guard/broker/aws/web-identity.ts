@@ -5,26 +5,10 @@ import type { Deps } from '../../../common/deps.ts'
 import { Problem } from '../../../common/protocol.ts'
 import type { NodeRoles } from '../authorize/entitlement.ts'
 import type { Imds } from '../instance/imds.ts'
-import { type Assume, toNodeClock } from './assume.ts'
+import { type Assume, toNodeClock, withdrawn } from './assume.ts'
 import { instanceIdentity } from './caller-identity.ts'
 import { classifyWebIdentityError, type StsFailure } from './classify.ts'
 import type { WebIdentitySts, webIdentityClient } from './sts-client.ts'
-import { withdrawn } from './withdrawn.ts'
-
-export type WebIdentityAssumer = {
-  /** Tries to discover the Region until that succeeds; `onKnown` is called after each change. */
-  readonly start: (onKnown: () => void) => void
-  /**
-   * The base role ARN and the instance's own role, as far as the metadata service reveals them; empty without a metadata service.
-   *
-   * @throws {Problem} `busy` while the Region is not known
-   */
-  readonly roles: () => NodeRoles
-  /** @throws {Problem} `sts-unavailable` while the Region is not known */
-  readonly assume: Assume
-  /** Why it cannot be used yet, or undefined. */
-  readonly whyUnknown: () => string | undefined
-}
 
 const LOOK_MS = 5 * 60_000
 /** While nothing can be served without an answer. */
@@ -38,7 +22,7 @@ export function webIdentityAssumer(
   settings: { readonly region: string | undefined; readonly stsConcurrency: number },
   deps: Omit<Deps, 'kube'> & { readonly imds: Imds; readonly connect: typeof webIdentityClient },
   onCall: (outcome: 'success' | StsFailure) => void,
-): WebIdentityAssumer {
+) {
   const { imds, clock, log, signal, connect } = deps
   let sts: WebIdentitySts | undefined
   let roles: NodeRoles = { base: undefined, own: [] }
@@ -64,25 +48,34 @@ export function webIdentityAssumer(
   }
   const why =
     'the Region is not known yet: it is that of --region or AWS_REGION, else of the metadata service'
+  const assume: Assume = async (request, isWanted = () => true, webIdentity) => {
+    if (!sts) throw new Problem('sts-unavailable', `${why}; retry`, { retryAfter: 2 })
+    if (!webIdentity) throw new Error('a role is to be assumed by web identity without a token')
+    if (!isWanted()) throw withdrawn()
+    try {
+      const session = await sts.assumeRole(request, webIdentity.token)
+      onCall('success')
+      return toNodeClock(session, clock.now())
+    } catch (error) {
+      onCall(classifyWebIdentityError(error))
+      throw error
+    }
+  }
   return {
-    start: (onKnown) => void run(onKnown),
+    /** Tries to discover the Region until that succeeds; `onKnown` is called after each change. */
+    start: (onKnown: () => void) => void run(onKnown),
+    /**
+     * The base role ARN and the instance's own role, as far as the metadata service reveals them; empty without a metadata service.
+     *
+     * @throws {Problem} `busy` while the Region is not known
+     */
     roles: () => {
       if (!sts) throw new Problem('busy', `${why}; retry`, { retryAfter: 2 })
       return roles
     },
-    assume: async (request, isWanted = () => true, webIdentity) => {
-      if (!sts) throw new Problem('sts-unavailable', `${why}; retry`, { retryAfter: 2 })
-      if (!webIdentity) throw new Error('a role is to be assumed by web identity without a token')
-      if (!isWanted()) throw withdrawn()
-      try {
-        const session = await sts.assumeRole(request, webIdentity.token)
-        onCall('success')
-        return toNodeClock(session, clock.now())
-      } catch (error) {
-        onCall(classifyWebIdentityError(error))
-        throw error
-      }
-    },
+    /** @throws {Problem} `sts-unavailable` while the Region is not known */
+    assume,
+    /** Why it cannot be used yet, or undefined. */
     whyUnknown: () => (sts ? undefined : why),
   }
 }

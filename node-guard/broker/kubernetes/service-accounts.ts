@@ -25,16 +25,7 @@ export type AccountId = Pick<PodRecord, 'namespace' | 'serviceAccount'>
 export const isOfAccount = (pod: AccountId | undefined, { namespace, serviceAccount }: AccountId) =>
   pod?.namespace === namespace && pod.serviceAccount === serviceAccount
 
-export type ServiceAccounts = {
-  /** The account as it was last read, or undefined. */
-  readonly get: (pod: AccountId) => AccountRecord | undefined
-  /** The account as it is now, or was a few seconds ago. @throws {Problem} `busy` if that is not known */
-  readonly read: (pod: AccountId) => Promise<AccountRecord>
-  /** Reads an account that is not known yet, for decisions that are made without waiting. */
-  readonly load: (pod: AccountId) => void
-  /** @param onChange called with every account that was read and has changed */
-  readonly subscribe: (onChange: (account: AccountId) => void) => void
-}
+export type ServiceAccounts = ReturnType<typeof serviceAccounts>
 
 /** How long an answer is used. Changes of namespaces, whose watch may lag, can take longer to be noticed. */
 const FRESH_MS = 10_000
@@ -55,7 +46,7 @@ export function accountRecord(object: unknown): AccountRecord {
 
 type Known = { readonly record: AccountRecord; readonly at: number }
 
-export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): ServiceAccounts {
+export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock) {
   // Separate limits, so that these reads do not delay those of pods and namespaces.
   const live = limitedReader(kube, clock)
   const listeners: ((account: AccountId) => void)[] = []
@@ -90,13 +81,17 @@ export function serviceAccounts(kube: Pick<Kube, 'get'>, clock: SteadyClock): Se
   }
   const get = (pod: AccountId) => youngerThan(MAX_AGE_MS, keyOf(pod))
   return {
+    /** The account as it was last read, or undefined. */
     get,
+    /** The account as it is now, or was a few seconds ago. @throws {Problem} `busy` if that is not known */
     read,
-    load: (pod) => {
+    /** Reads an account that is not known yet, for decisions that are made without waiting. */
+    load: (pod: AccountId) => {
       // The request that needs the account gets the error.
       if (get(pod) === undefined) read(pod).catch(() => {})
     },
-    subscribe: (onChange) => void listeners.push(onChange),
+    /** @param onChange called with every account that was read and has changed */
+    subscribe: (onChange: (account: AccountId) => void) => void listeners.push(onChange),
   }
 }
 

@@ -4,16 +4,11 @@
  * about others.
  */
 import type { Clock } from '../../../common/clock.ts'
-import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
+import { tokenBucket } from '../../../common/token-bucket.ts'
 import { type AdaptiveRate, adaptiveRate } from './adaptive-rate.ts'
 
 /** A request's rate, and how many requests of that rate wait or are under way. */
 export type Lane = { readonly rate: AdaptiveRate; waiting: number; running: number }
-
-type AccountRates = Pick<TokenBucket, 'take' | 'wait'> & {
-  /** @param account of the role, for a request by web identity; undefined: the request is made with the node's role */
-  readonly laneOf: (account: string | undefined) => Lane
-}
 
 /** A node has a few. Further ones share a rate. */
 const MAX_ACCOUNTS = 64
@@ -21,7 +16,7 @@ const MAX_ACCOUNTS = 64
 const isReady = ({ rate }: Lane) => rate.wait() === 0
 
 /** @param max calls per second of all together, and of each rate while STS does not refuse */
-export function accountRates(max: number, clock: Clock): AccountRates {
+export function accountRates(max: number, clock: Clock) {
   const all = tokenBucket(max, max, clock)
   const lane = (): Lane => ({ rate: adaptiveRate(max, clock), waiting: 0, running: 0 })
   const [node, others] = [lane(), lane()]
@@ -33,7 +28,8 @@ export function accountRates(max: number, clock: Clock): AccountRates {
   }
   const waiting = () => [node, others, ...byAccount.values()].filter((one) => one.waiting > 0)
   return {
-    laneOf: (account) => {
+    /** @param account of the role, for a request by web identity; undefined: the request is made with the node's role */
+    laneOf: (account: string | undefined): Lane => {
       if (account === undefined) return node
       const known = byAccount.get(account)
       if (known) return known

@@ -4,18 +4,10 @@
  * more with every answer.
  */
 import type { Clock } from '../../../common/clock.ts'
-import { type TokenBucket, tokenBucket } from '../../../common/token-bucket.ts'
+import { tokenBucket } from '../../../common/token-bucket.ts'
 
-export type AdaptiveRate = Pick<TokenBucket, 'take' | 'wait'> & {
-  /** Begins a call that was taken; the caller reports how STS answered it. */
-  readonly begin: () => RatedCall
-}
-
-export type RatedCall = {
-  readonly answered: () => void
-  /** STS refused it because of the quota, or did not answer. */
-  readonly refused: () => void
-}
+export type AdaptiveRate = ReturnType<typeof adaptiveRate>
+export type RatedCall = ReturnType<AdaptiveRate['begin']>
 
 const SLOWER = 0.5
 /**
@@ -27,7 +19,7 @@ const FASTER = 1.25
 const MIN_RATE = 0.05
 
 /** @param max calls per second if STS never refuses, and as many at once */
-export function adaptiveRate(max: number, clock: Clock): AdaptiveRate {
+export function adaptiveRate(max: number, clock: Clock) {
   const min = Math.min(MIN_RATE, max)
   const bucket = tokenBucket(max, max, clock)
   let rate = max
@@ -40,10 +32,12 @@ export function adaptiveRate(max: number, clock: Clock): AdaptiveRate {
   }
   return {
     ...{ take: bucket.take, wait: bucket.wait },
+    /** Begins a call that was taken; the caller reports how STS answered it. */
     begin: () => {
       const born = epoch
       return {
         answered: () => goAt(Math.min(max, rate * FASTER)),
+        /** STS refused it because of the quota, or did not answer. */
         refused: () => {
           if (born !== epoch) return
           epoch++

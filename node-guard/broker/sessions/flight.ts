@@ -2,7 +2,7 @@
 
 import type { Clock } from '../../../common/clock.ts'
 import { Problem } from '../../../common/protocol.ts'
-import { isWithdrawn } from '../aws/withdrawn.ts'
+import { isWithdrawn } from '../aws/assume.ts'
 
 /** After an answer that did not come in time, the sidecar retries this much later. */
 const LATER_MS = 2000

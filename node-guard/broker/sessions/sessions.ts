@@ -4,32 +4,13 @@
  */
 import type { SteadyClock } from '../../../common/clock.ts'
 import type { WebIdentityToken } from '../authenticate/web-identity.ts'
-import { withdrawn } from '../aws/withdrawn.ts'
+import { withdrawn } from '../aws/assume.ts'
 import { Entries, type Entry, type Grant } from './entries.ts'
 import { type FetchDeps, Fetcher } from './fetcher.ts'
 import { outcomeWithin, withRemainingWait } from './flight.ts'
 import { type Issued, ifUsable, isOverdue, isPastHalf, withCurrentDates } from './lifetime.ts'
 
-export type Sessions = {
-  /**
-   * The session for a grant, from the cache or from STS.
-   *
-   * @param webIdentity the pod's token, for a grant by web identity
-   * @throws {Problem}
-   */
-  readonly get: (grant: Grant, webIdentity?: WebIdentityToken) => Promise<Issued>
-  /** Fetches a session before it is requested, after all those that are; not if too many such sessions are stored. */
-  readonly warm: (grant: Grant) => void
-  /** Drops the sessions of a pod that is gone, unless another pod shares them, including those that are being fetched. */
-  readonly dropPod: (uid: string) => void
-  /** Checks the grants that a change concerns again, and drops those that are no longer valid. */
-  readonly review: (concerns: (grant: Grant) => boolean) => void
-  readonly size: () => number
-  /** When the first session expires, milliseconds since 1970; undefined if there is none. */
-  readonly soonestExpiry: () => number | undefined
-  /** Number of requested sessions that should have been renewed long ago, including expired ones. */
-  readonly overdue: () => number
-}
+export type Sessions = ReturnType<typeof sessionStore>
 
 /** How long a request waits for STS: less than a sidecar does. The call itself continues and fills the cache. */
 const MAX_WAIT_MS = 8000
@@ -47,7 +28,7 @@ export type SessionsDeps = FetchDeps & {
   readonly on: { readonly cache: (outcome: 'hit' | 'miss' | 'negative' | 'stale') => void }
 }
 
-export function sessionStore(deps: SessionsDeps): Sessions {
+export function sessionStore(deps: SessionsDeps) {
   const { scope, queue, clock, signal, isStillValid, on } = deps
   const entries = new Entries(scope, isStillValid)
   const fetcher = new Fetcher(entries, deps)
@@ -66,7 +47,13 @@ export function sessionStore(deps: SessionsDeps): Sessions {
   }
 
   return {
-    get: async (grant, webIdentity) => {
+    /**
+     * The session for a grant, from the cache or from STS.
+     *
+     * @param webIdentity the pod's token, for a grant by web identity
+     * @throws {Problem}
+     */
+    get: async (grant: Grant, webIdentity?: WebIdentityToken): Promise<Issued> => {
       const entry = requestedEntry(grant, webIdentity)
       const held = ifUsable(entry.session, clock)
       const session = held && withCurrentDates(held, clock)
@@ -89,7 +76,8 @@ export function sessionStore(deps: SessionsDeps): Sessions {
       entry.wanted = true
       return fresh
     },
-    warm: (grant) => {
+    /** Fetches a session before it is requested, after all those that are; not if too many such sessions are stored. */
+    warm: (grant: Grant) => {
       // By web identity nothing can be fetched before the sidecar sends the pod's token.
       if (grant.request.webIdentity) return
       if (unrequested.size >= MAX_WARM || !entries.hasRoomFor(grant)) return
@@ -100,10 +88,14 @@ export function sessionStore(deps: SessionsDeps): Sessions {
         if (unrequested.has(entry) && !entry.failure) entries.drop(entry)
       })
     },
-    dropPod: (uid) => entries.dropPod(uid),
-    review: (concerns) => entries.review(concerns),
+    /** Drops the sessions of a pod that is gone, unless another pod shares them, including those that are being fetched. */
+    dropPod: (uid: string) => entries.dropPod(uid),
+    /** Checks the grants that a change concerns again, and drops those that are no longer valid. */
+    review: (concerns: (grant: Grant) => boolean) => entries.review(concerns),
     size: () => entries.size,
+    /** When the first session expires, milliseconds since 1970; undefined if there is none. */
     soonestExpiry: () => soonestExpiry(entries, clock),
+    /** Number of requested sessions that should have been renewed long ago, including expired ones. */
     overdue: () => entries.all().filter((entry) => isNotRenewed(entry, clock)).length,
   }
 }

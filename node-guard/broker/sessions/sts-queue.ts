@@ -25,24 +25,11 @@ export type Turn = {
   readonly webIdentity?: { readonly account: string }
 }
 
-export type StsQueue = {
-  /**
-   * Runs `task` in its turn.
-   *
-   * @throws {Problem} `busy` when too many are waiting; else what the task throws
-   */
-  readonly run: <T>(turn: Turn, task: () => Promise<T>) => Promise<T>
-  /** Moves a warm-up that still waits to the first issues, because its session was requested in the meantime. */
-  readonly raise: (turn: Turn) => void
-  readonly waiting: () => number
-}
+export type StsQueue = ReturnType<typeof stsQueue>
 
 const MAX_WAITING = 2000
 
-export function stsQueue(
-  limits: { readonly perSecond: number; readonly concurrency: number },
-  clock: Clock,
-): StsQueue {
+export function stsQueue(limits: { readonly perSecond: number; readonly concurrency: number }, clock: Clock) {
   const rates = accountRates(limits.perSecond, clock)
   const laneOf = new WeakMap<Turn, Lane>()
   const { queues, size, next } = priorityQueues((turn) => laneOf.get(turn)?.rate.wait() === 0)
@@ -50,7 +37,12 @@ export function stsQueue(
   const pump = pacedStarts({ size, next }, rates, clock, () => running < limits.concurrency)
   return {
     waiting: size,
-    run: async (turn, task) => {
+    /**
+     * Runs `task` in its turn.
+     *
+     * @throws {Problem} `busy` when too many are waiting; else what the task throws
+     */
+    run: async <T>(turn: Turn, task: () => Promise<T>): Promise<T> => {
       if (size() >= MAX_WAITING)
         throw new Problem('busy', 'too many pods of this node are waiting for STS; retry', { retryAfter: 5 })
       const { promise, resolve } = Promise.withResolvers<RatedCall>()
@@ -79,7 +71,8 @@ export function stsQueue(
         pump()
       }
     },
-    raise: (turn) => {
+    /** Moves a warm-up that still waits to the first issues, because its session was requested in the meantime. */
+    raise: (turn: Turn) => {
       const start = queues['warm-up'].leave(turn)
       if (start) queues.first.add(turn, start)
     },

@@ -11,16 +11,7 @@ import { type AccountId, isOfAccount } from '../kubernetes/service-accounts.ts'
 import { grantOf } from './entries.ts'
 import type { Sessions } from './sessions.ts'
 
-export type WarmUp = {
-  /** A pod is new or has changed. */
-  readonly pod: (pod: PodRecord) => void
-  /** The policy of a namespace has changed. */
-  readonly namespace: (name: string) => void
-  /** A service account was read and has changed. */
-  readonly account: (account: AccountId) => void
-  /** Something on which all decisions depend has become known. */
-  readonly all: () => void
-}
+export type WarmUp = ReturnType<typeof warmUp>
 
 /** @param deps `entitlement` decides as it does for a request */
 export function warmUp(deps: {
@@ -30,7 +21,7 @@ export function warmUp(deps: {
   readonly roleKey: string
   /** Reads what `entitlement` needs to know about a pod; once that is known, `account` is called. */
   readonly load?: ((pod: PodRecord) => void) | undefined
-}): WarmUp {
+}) {
   const { pods, entitlement, sessions, roleKey, load } = deps
   const consider = (pod: PodRecord) => {
     if (!isStarting(pod, roleKey)) return
@@ -44,13 +35,17 @@ export function warmUp(deps: {
     }
   }
   return {
+    /** A pod is new or has changed. */
     pod: consider,
-    namespace: (name) => {
+    /** The policy of a namespace has changed. */
+    namespace: (name: string) => {
       for (const pod of pods.all()) if (pod.namespace === name) consider(pod)
     },
-    account: (account) => {
+    /** A service account was read and has changed. */
+    account: (account: AccountId) => {
       for (const pod of pods.all()) if (isOfAccount(pod, account)) consider(pod)
     },
+    /** Something on which all decisions depend has become known. */
     all: () => {
       for (const pod of pods.all()) consider(pod)
     },

@@ -10,14 +10,11 @@ import type { Sightings } from './audit.ts'
 /** The backends of this machine. */
 export type Backends = ReturnType<typeof findBackends>
 
-/** `--backend`. */
-type BackendSetting = 'auto' | 'nft' | 'iptables'
-
 /**
- * The backends by preference. `auto` takes nft first, since no ACCEPT of another program bypasses its rules. Of iptables,
+ * The backends by preference of `--backend`. `auto` takes nft first, since no ACCEPT of another program bypasses its rules. Of iptables,
  * the variant that has the node's other rules is first, so that ours come before them; on an empty node, iptables-nft.
  */
-export function findBackends(exec: Exec, setting: BackendSetting, node: NodeFiles = NODE_FILES) {
+export function findBackends(exec: Exec, setting: 'auto' | 'nft' | 'iptables', node: NodeFiles = NODE_FILES) {
   const families = () => familiesOf(node)
   const legacyNode: LegacyNode = {
     tables: (family) => legacyTables(node, family),

@@ -21,8 +21,6 @@ export type Write = {
   readonly written: readonly IptablesTable[]
 }
 
-type Written = Write & { readonly ok: true }
-
 /** Writes every group of tables, one after the other, for all families. Returns what was written, or the first failure. */
 export async function writeGroups(
   kernel: TableAccess,
@@ -47,7 +45,7 @@ async function writeTables(
   kernel: TableAccess,
   write: Write,
   tables: readonly IptablesTable[],
-): Promise<Written | Failure> {
+): Promise<(Write & { readonly ok: true }) | Failure> {
   const { tool, chains, known, written } = write
   if (known !== undefined) {
     const differing = differingTables(chains, known).filter((table) => tables.includes(table))

@@ -1,5 +1,13 @@
 import { type CounterName, type GuardRuleset, isClaimable } from './guard.ts'
-import { type Chain, type Family, type IptablesTable, ofFamily, type Place, type Rule } from './iptables.ts'
+import {
+  type Chain,
+  type Family,
+  type IptablesTable,
+  ofFamily,
+  type Place,
+  type Rule,
+  refusing,
+} from './iptables.ts'
 
 /** Prefix of the names of the guard's chains. */
 export const GUARD_CHAINS = 'POD2IAM-'
@@ -61,18 +69,10 @@ function everyChain(rules: GuardRuleset, family: Family): readonly Chain[] {
 
 function filterChains({ metadata, broker }: GuardRuleset, family: Family): readonly Chain[] {
   const each = rulesFor(family)
-  const prohibited = family === 6 ? 'icmp6-adm-prohibited' : 'icmp-admin-prohibited'
   const refuse = `-g ${GUARD_CHAINS}REFUSE`
   const claimable = metadata.filter(isClaimable)
   return [
-    {
-      table: 'filter',
-      name: `${GUARD_CHAINS}REFUSE`,
-      rules: [
-        { rule: '-p tcp -j REJECT --reject-with tcp-reset' },
-        { rule: `-j REJECT --reject-with ${prohibited}` },
-      ],
-    },
+    { table: 'filter', name: `${GUARD_CHAINS}REFUSE`, rules: refusing(family) },
     hooked('filter', 'FORWARD', [
       ...each(metadata, 'metadata_refused', (_, to) => `${to} ${refuse}`),
       ...each(claimable, 'metadata_refused', (address) => `-m conntrack --ctorigdst ${address} ${refuse}`),

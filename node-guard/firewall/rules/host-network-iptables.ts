@@ -6,7 +6,7 @@ import {
   PROOF_COUNTER,
   PROOF_PORT,
 } from './host-network.ts'
-import { type Chain, type Family, type IptablesTable, ofFamily, type Variant } from './iptables.ts'
+import { type Chain, type Family, type IptablesTable, ofFamily, refusing, type Variant } from './iptables.ts'
 
 /** Prefix of the names of the chains. Not that of the guard's, which removes any chain of its prefix that it does not want. */
 export const HOST_CHAINS = 'POD2IAM_HOST-'
@@ -45,9 +45,10 @@ export function hostNetworkChains(
   const to = metadata.filter(ofFamily(family)).map((address) => `-d ${whole(address)}`)
   const brokers = broker.filter(ofFamily(family)).map(whole)
   const answers = mode === 'block' ? brokers : []
+  const refusal = variant === 'legacy' ? [{ rule: '-j DROP' }] : refusing(family)
   if (to.length === 0) return []
   return [
-    ...(mode === 'block' ? [{ table, name: `${HOST_CHAINS}REFUSE`, rules: refusal(family, variant) }] : []),
+    ...(mode === 'block' ? [{ table, name: `${HOST_CHAINS}REFUSE`, rules: refusal }] : []),
     { table, name: `${HOST_CHAINS}JUDGE`, rules: judgement(rules) },
     { table, name: `${HOST_CHAINS}BROKER`, rules: brokerPort(rules) },
     {
@@ -73,15 +74,6 @@ export function hostNetworkChains(
         })),
       ],
     },
-  ]
-}
-
-function refusal(family: Family, variant: Variant): Chain['rules'] {
-  if (variant === 'legacy') return [{ rule: '-j DROP' }]
-  const prohibited = family === 6 ? 'icmp6-adm-prohibited' : 'icmp-admin-prohibited'
-  return [
-    { rule: '-p tcp -j REJECT --reject-with tcp-reset' },
-    { rule: `-j REJECT --reject-with ${prohibited}` },
   ]
 }
 

@@ -15,6 +15,12 @@ export type Rule = {
   readonly packets?: number
 }
 
+/** The rules that refuse whatever reaches them, each protocol in its own way. */
+export const refusing = (family: Family): readonly Rule[] => [
+  { rule: '-p tcp -j REJECT --reject-with tcp-reset' },
+  { rule: `-j REJECT --reject-with ${family === 6 ? 'icmp6-adm-prohibited' : 'icmp-admin-prohibited'}` },
+]
+
 /**
  * A chain of ours. With `hook`, the first rule of that built-in chain jumps to it; with `canary`, the second one does too,
  * under this condition.

@@ -52,13 +52,9 @@ export async function readHostNetwork(
   return known
 }
 
-const isReportShape = isObjectOf({
+const isReport = isObjectOf<Report>({
   ...HOST_NETWORK,
   version: (value) => value === 1,
   writtenAt: isTime,
   validSeconds: isCount,
 })
-
-function isReport(value: unknown): value is Report {
-  return isReportShape(value)
-}

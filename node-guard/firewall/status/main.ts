@@ -1,7 +1,7 @@
 import { STATE_DIR } from '../../../common/addresses.ts'
 import { flag, settingsOrExit, text } from '../../../common/settings.ts'
 import { readNatRules, redirectsOf } from '../iptables/nat-rules.ts'
-import { withDeadline } from '../process/deadline.ts'
+import { withDeadline } from '../process/bounded.ts'
 import { exec } from '../process/exec.ts'
 import { currentStatus, readStatus } from './file.ts'
 import { thisNetwork, withFreshLeftovers } from './leftovers.ts'

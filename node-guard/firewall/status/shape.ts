@@ -25,8 +25,8 @@ const isListOf =
   (value) =>
     Array.isArray(value) && value.every(each)
 export const isObjectOf =
-  (fields: Readonly<Record<string, Check>>): Check =>
-  (value) =>
+  <T>(fields: Readonly<Record<string, Check>>) =>
+  (value: unknown): value is T =>
     typeof value === 'object' &&
     value !== null &&
     Object.entries(fields).every(([name, check]) => check((value as Record<string, unknown>)[name]))
@@ -63,7 +63,8 @@ const STATUS = {
   ),
 } satisfies Readonly<Record<keyof Status, Check>>
 
-const isOfThisRelease = isObjectOf({
+/** Whether a guard of this release wrote this: the report of another release might be shown wrongly or incompletely. */
+export const isWrittenStatus = isObjectOf<WrittenStatus>({
   version: (value) => value === 1,
   writtenAt: isTime,
   validSeconds: isCount,
@@ -71,8 +72,3 @@ const isOfThisRelease = isObjectOf({
     value === undefined || isObjectOf({ network: isText, metadata: isListOf(isText) })(value),
   status: isObjectOf(STATUS),
 })
-
-/** Whether a guard of this release wrote this: the report of another release might be shown wrongly or incompletely. */
-export function isWrittenStatus(value: unknown): value is WrittenStatus {
-  return isOfThisRelease(value)
-}
