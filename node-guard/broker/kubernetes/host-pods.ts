@@ -33,7 +33,7 @@ export function writeHostPodsOnChange(
 ): void {
   if (directory === undefined) return
   const { pods, podsSynced, clock, log, signal } = deps
-  const namespaces = nameStore(() => changed())
+  const namespaces = nameStore()
   const write = listWriter(directory, log)
   const changed = retried(clock, async () => {
     if (signal.aborted) return 'done'
@@ -41,6 +41,7 @@ export function writeHostPodsOnChange(
     return (await write(hostPods(pods.all(), namespaces.names, allowed))) ? 'done' : 'failed'
   })
   pods.subscribe({ gone: changed, changed })
+  namespaces.subscribe(changed)
   const query = { labelSelector: `${KEYS.hostNetwork}=${HOST_NETWORK_ALLOWED}` }
   reflect({ path: '/api/v1/namespaces', query, sink: namespaces.sink, cached: true }, deps)
 }
@@ -112,9 +113,13 @@ export function hostPods(
 }
 
 /** The names of the namespaces whose pods may use the node's role. */
-function nameStore(changed: () => void) {
+function nameStore() {
+  const listeners: (() => void)[] = []
   const names = new Set<string>()
   let isSynced = false
+  const changed = () => {
+    for (const onChange of listeners) onChange()
+  }
   const sink: Sink<string> = {
     project: (object) => (object as V1Namespace | undefined)?.metadata?.name,
     replace: (all) => {
@@ -137,5 +142,6 @@ function nameStore(changed: () => void) {
     names,
     /** Whether the first list has arrived. */
     synced: () => isSynced,
+    subscribe: (onChange: () => void) => void listeners.push(onChange),
   }
 }
