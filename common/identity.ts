@@ -30,6 +30,9 @@ export type PodIdentity = {
   readonly sessionPolicies: string | undefined
 }
 
+/** Its parts beside the source, in the order in which they are written. */
+const TEXTS = ['role', 'externalId', 'sessionName', 'sessionPolicies'] as const
+
 type EnvVar = { readonly name: string; readonly value?: string }
 
 /**
@@ -81,17 +84,12 @@ const writtenSource = (source: IdentitySource, sessionPolicies: string | undefin
 
 /** The env entries that carry an identity; only what is set is written. */
 export function identityEnv(identity: PodIdentity): EnvVar[] {
-  const env: EnvVar[] = [
-    { name: IDENTITY_ENV.source, value: writtenSource(identity.source, identity.sessionPolicies) },
-  ]
-  if (identity.role !== undefined) env.push({ name: IDENTITY_ENV.role, value: identity.role })
-  if (identity.externalId !== undefined)
-    env.push({ name: IDENTITY_ENV.externalId, value: identity.externalId })
-  if (identity.sessionName !== undefined)
-    env.push({ name: IDENTITY_ENV.sessionName, value: identity.sessionName })
-  if (identity.sessionPolicies !== undefined)
-    env.push({ name: IDENTITY_ENV.sessionPolicies, value: identity.sessionPolicies })
-  return env
+  const source = writtenSource(identity.source, identity.sessionPolicies)
+  const texts = TEXTS.flatMap((part) => {
+    const value = identity[part]
+    return value === undefined ? [] : [{ name: IDENTITY_ENV[part], value }]
+  })
+  return [{ name: IDENTITY_ENV.source, value: source }, ...texts]
 }
 
 /** Reads an identity back from a container's env, or undefined if it is not one of ours. */
@@ -111,11 +109,5 @@ export function identityOfEnv(env: readonly EnvVar[] | undefined): PodIdentity |
 
 /** Whether two identities are the same in every part. */
 export function sameIdentity(a: PodIdentity, b: PodIdentity): boolean {
-  return (
-    a.source === b.source &&
-    a.role === b.role &&
-    a.externalId === b.externalId &&
-    a.sessionName === b.sessionName &&
-    a.sessionPolicies === b.sessionPolicies
-  )
+  return a.source === b.source && TEXTS.every((part) => a[part] === b[part])
 }

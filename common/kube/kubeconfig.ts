@@ -224,11 +224,7 @@ async function agentFor(config: KubeConfig, { ca, cert, key }: KubeCredentials):
   const { caFile: _, caData: __, ...elsewhere } = cluster
   const place = new KubeConfig()
   place.loadFromClusterAndUser(elsewhere, { name: 'any' })
-  const options: RequestOptions = {
-    ...(ca ? { ca } : {}),
-    ...(cert ? { cert } : {}),
-    ...(key ? { key } : {}),
-  }
+  const options: RequestOptions = { ca, cert, key }
   await place.applyToHTTPSOptions(options)
   // It makes agents that open a connection for every request.
   return Object.assign(options.agent as Agent, { keepAlive: true, maxSockets: 16 })

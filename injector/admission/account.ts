@@ -14,14 +14,14 @@ const accountKeys = ({ serviceAccountKey, otherServiceAccountKeys }: InjectionSe
   ...otherServiceAccountKeys,
 ]
 
-/** The results of `judge` with this replica's settings, and then with the service account keys of other replicas, while they serve. */
+/** Functions that judge by this replica's settings, and then by the service account keys of other replicas, while they serve. */
 export function byEveryKey<T>(
   settings: InjectionSettings,
   account: ServiceAccount | undefined,
   judge: (settings: InjectionSettings) => T,
-): [T, ...T[]] {
+): [() => T, ...(() => T)[]] {
   const [own, ...others] = accountKeys(settings)
-  const by = (serviceAccountKey: string | undefined) => judge({ ...settings, serviceAccountKey })
+  const by = (serviceAccountKey: string | undefined) => () => judge({ ...settings, serviceAccountKey })
   // A replica whose own setting is off follows the others, so it has not ignored an account that can be read.
   const isOn = own !== undefined && account !== undefined
   return [by(own), ...others.filter((key) => key !== undefined || !isOn).map(by)]

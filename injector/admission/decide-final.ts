@@ -21,10 +21,8 @@ export function decideFinal(
   settings: InjectionSettings,
   account?: ServiceAccount,
 ): FinalDecision {
-  const [own, ...others] = byEveryKey(
-    settings,
-    account,
-    (one) => () => decideFinalBy(whole, namespace, one, account),
+  const [own, ...others] = byEveryKey(settings, account, (one) =>
+    decideFinalBy(whole, namespace, one, account),
   )
   const decision = own()
   const allowing = decision.kind === 'deny' ? others.map((other) => other()).find(isAllowing) : undefined

@@ -47,10 +47,8 @@ export function decide(
   settings: InjectionSettings,
   account?: ServiceAccount,
 ): Decision {
-  const [decision, ...others] = byEveryKey(
-    settings,
-    account,
-    (one) => () => decideBy(whole, namespace, one, account),
+  const [decision, ...others] = byEveryKey(settings, account, (one) =>
+    decideBy(whole, namespace, one, account),
   )
   const own = decision()
   // By this replica's settings the pod requests no sidecar, so the one in it is reserved; but another replica may just have added it.

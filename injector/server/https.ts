@@ -12,9 +12,8 @@ import type { Webhook } from '../admission/webhook.ts'
 import type { ServingCertificate } from '../certificates/files.ts'
 import { bodyBudget } from './body-budget.ts'
 import { boundConnections } from './fair-connections.ts'
-import { openConnections } from './open-connections.ts'
+import { boundRequestTime, openConnections } from './open-connections.ts'
 import { pacing } from './pacing.ts'
-import { boundRequestTime } from './request-time.ts'
 import { allocateSharedBuffer, readBody } from './review-body.ts'
 import { drained } from './shutdown.ts'
 
@@ -38,7 +37,7 @@ const LIMITS: ServerLimits = { bodyBytes: 16 * 1024 * 1024, connections: 1024, r
 /**
  * The API server keeps idle connections to webhooks for 90 s. With Node's default of five seconds we would close connections that
  * the API server considers alive, and under `failurePolicy: Fail` the resulting EOF means a refused pod. The same applies to
- * connections that have not been used yet (request-time.ts).
+ * connections that have not been used yet (open-connections.ts).
  */
 const KEEP_ALIVE_MS = 120_000
 /** An API server sends a request after the answer to the previous one; the second is for an answer that is just being sent. */

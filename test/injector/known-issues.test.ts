@@ -8,7 +8,7 @@ import { describe, it } from 'node:test'
 import { parse } from 'yaml'
 import { KEYS } from '../../common/keys.ts'
 import { LIFETIMES } from '../../injector/certificates/rotation.ts'
-import { coalesced } from '../../injector/kubernetes/coalesced-reads.ts'
+import { coalesced } from '../../injector/kubernetes/lookups.ts'
 import {
   applyPatch,
   type Dict,

@@ -63,7 +63,7 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   [`${BROKER}/authorize/authorize.ts`]: [...DECISIONS, ACCOUNTS],
   [`${BROKER}/kubernetes/service-accounts.ts`]: ['test/broker/service-accounts.test.ts'],
   'injector/admission/account.ts': ADMITTED_ACCOUNTS,
-  'injector/kubernetes/account-lookup.ts': ADMITTED_ACCOUNTS,
+  'injector/kubernetes/lookups.ts': ADMITTED_ACCOUNTS,
   'injector/pod/account.ts': ADMITTED_ACCOUNTS,
   [`${BROKER}/kubernetes/namespaces.ts`]: WATCHED,
   [`${BROKER}/kubernetes/pods.ts`]: [...WATCHED, 'test/broker/node.test.ts'],
