@@ -89,14 +89,14 @@ describe('every line of the rules about pods on the host network is needed', nee
       )
       return { seen, moved: moved.sort().join(' ') }
     }
-    // First, since what is refused is sent again, and may be counted late.
-    const ofOwn = await ask(UNLINKED)
+    // What other rules refused before is sent again now and then, and is not counted each time.
+    let ofOwn = await ask(UNLINKED)
+    for (let time = 1; time < 5 && ofOwn.moved !== ''; time++) ofOwn = await ask(UNLINKED)
     const heardBefore = await thief.heard({})
     const asked = []
     for (const addresses of together ? [BROKER_ADDRESSES] : BROKER_ADDRESSES.map((address) => [address]))
       asked.push(await ask(addresses))
     const heard = (await thief.heard({})) - heardBefore
-    // What the rules before these refused may be sent again while the guard is asked.
     const own = heard === 0 ? '' : ofOwn.moved
     const seen = Object.assign({}, ofOwn.seen, ...asked.map((each) => each.seen))
     return { ...seen, heard, own, thief: asked.map(({ moved }) => moved) }

@@ -62,8 +62,11 @@ export class PatientClient extends KubeClient {
       try {
         return await super.create<T>(object, options)
       } catch (error) {
-        if (isApiError(error, 409) && error.message.includes('object is being deleted')) return undefined
-        throw error
+        if (!isApiError(error, 409)) throw error
+        // The message says that it is being deleted, except when it goes away before the server looks.
+        const former = await this.find('namespaces', object.metadata.name ?? '')
+        if (former !== undefined && former.metadata.deletionTimestamp === undefined) throw error
+        return undefined
       }
     })
   }
