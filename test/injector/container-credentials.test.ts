@@ -58,6 +58,19 @@ const sentenceOf = (decision: object) => ('sentence' in decision ? String(decisi
 const withEnv = (...env: Dict[]) => pod({ containers: [app({ env })] })
 
 describe('container credentials', () => {
+  it('adds no empty list to a container that gets nothing', () => {
+    for (const by of [settings(), settings({ ...ENV }), settings({ ...ON })])
+      for (const container of [
+        {},
+        { env: [] },
+        { env: [FULL_URI, TOKEN_FILE, ENDPOINT], volumeMounts: [MOUNT] },
+      ]) {
+        const containers = [{ name: 'app', image: 'orders', ...container }]
+        for (const op of opsOf(decide(pod({ containers }), namespace(), by)))
+          if (op.path.startsWith('/spec/containers/') && 'value' in op)
+            assert.notDeepEqual(op.value, [], JSON.stringify(op))
+      }
+  })
   it('are off unless the pod, its namespace or the operator chooses otherwise, in this order of precedence', () => {
     assert.ok(!hasThem(injected(pod(), ENV)))
     assert.ok(hasThem(injected(pod(), ON)))

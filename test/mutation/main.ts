@@ -94,7 +94,11 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
     ...ADMITTED_ACCOUNTS,
   ],
   'injector/patch/app-containers.ts': ['test/injector/reinvocation.test.ts', ...ADMITTED_CREDENTIALS],
-  'sidecar/broker/client.ts': ['test/sidecar/refresher.test.ts', 'test/sidecar/web-identity.test.ts'],
+  'sidecar/broker/client.ts': [
+    'test/sidecar/refresher.test.ts',
+    'test/sidecar/web-identity.test.ts',
+    'test/sidecar/broker-client.test.ts',
+  ],
   'sidecar/container/answer.ts': CONTAINER_CREDENTIALS,
   'sidecar/container/secret.ts': CONTAINER_CREDENTIALS,
   [`${BROKER}/aws/follow-caller.ts`]: ['test/broker/caller.test.ts'],
