@@ -21,17 +21,14 @@ export const IDENTITY_ENV = {
 const SOURCES = ['annotation', 'service-account', 'default', 'none'] as const
 export type IdentitySource = (typeof SOURCES)[number]
 
-export type PodIdentity = {
-  readonly source: IdentitySource
-  readonly role: string | undefined
-  readonly externalId: string | undefined
-  readonly sessionName: string | undefined
-  /** Text of the annotation; `session-policies.ts` reads it. */
-  readonly sessionPolicies: string | undefined
-}
-
-/** Its parts beside the source, in the order in which they are written. */
+/**
+ * The parts of an identity beside its source, in the order in which they are written. The type is made of them, so that none is left out
+ * of the comparison. `sessionPolicies` is the text of the annotation; `session-policies.ts` reads it.
+ */
 const TEXTS = ['role', 'externalId', 'sessionName', 'sessionPolicies'] as const
+export type PodIdentity = { readonly source: IdentitySource } & Readonly<
+  Record<(typeof TEXTS)[number], string | undefined>
+>
 
 type EnvVar = { readonly name: string; readonly value?: string }
 
