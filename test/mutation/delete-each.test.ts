@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
@@ -27,6 +27,20 @@ beforeEach(() => {
 })
 afterEach(() => rmSync(project, { recursive: true }))
 
+/** In place of the time that a run may take. */
+function whenSomethingHangs(onLate: () => void): () => void {
+  const look = () => {
+    for (const name of readdirSync(tmpdir())) {
+      const mark = join(tmpdir(), name, 'hangs')
+      if (!name.startsWith('pod2iam-mutation-') || !existsSync(mark)) continue
+      rmSync(mark)
+      onLate()
+    }
+  }
+  const timer = setInterval(look, 20)
+  return () => clearInterval(timer)
+}
+
 const lines: string[] = []
 const mutate = (types: string) =>
   deleteEach({
@@ -34,6 +48,7 @@ const mutate = (types: string) =>
     targets: { 'source.js': ['source.test.js'] },
     types: [process.execPath, '-e', types],
     timeoutMs: 60_000,
+    clock: { after: (_, onLate) => whenSomethingHangs(onLate) },
     workers: 1,
     print: (line) => lines.push(line),
   })
@@ -52,6 +67,20 @@ test('a statement that no test needs survives its deletion, and is named at once
 test('a deletion that only the types notice is noticed', async () => {
   const needsThree = "process.exit(require('fs').readFileSync('source.js','utf8').includes('other') ? 0 : 1)"
   assert.deepEqual((await mutate(needsThree)).survivors, [])
+})
+
+test('a deletion with which the tests hang is noticed, and counted', async () => {
+  const hang =
+    "import { writeFileSync } from 'node:fs'\nwriteFileSync('hangs', '')\nsetInterval(() => {}, 1000)"
+  writeFileSync(join(project, 'hang.js'), hang)
+  writeFileSync(
+    join(project, 'source.test.js'),
+    `${TEST.replace("assert.equal(allowed('app')", "if (!allowed('other')) await import('./hang.js')\nassert.equal(allowed('app')")}`,
+  )
+  const last = "return role !== 'other'"
+  writeFileSync(join(project, 'source.js'), SOURCE.replace('return true\n}', `${last}\n}`))
+  const { late, survivors } = await mutate('')
+  assert.deepEqual([late, survivors], [1, []])
 })
 
 test('types that fail in any case stop the run, since they would notice everything', async () => {

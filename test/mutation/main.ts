@@ -5,6 +5,7 @@
  */
 import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
+import { systemClock } from '../../common/clock.ts'
 import { deleteEach } from './delete-each.ts'
 
 const BROKER = 'node-guard/broker'
@@ -113,7 +114,7 @@ for (const word of words)
 const chosen = Object.entries(TARGETS).filter(
   ([file]) => words.length === 0 || words.some((word) => file.includes(word)),
 )
-const { total, survivors } = await deleteEach({
+const { total, survivors, late } = await deleteEach({
   project: fileURLToPath(new URL('../../', import.meta.url)),
   targets: Object.fromEntries(chosen),
   types: ['tsc', '-p', '.'],
@@ -121,7 +122,9 @@ const { total, survivors } = await deleteEach({
   timeoutMs: 40_000,
   /** Tests that fail often wait for something until they are ended. */
   workers: 3 * availableParallelism(),
+  clock: systemClock,
   print: console.log,
 })
+if (late > 0) console.log(`${late} were noticed only because their tests did not end in time`)
 console.log(`mutation: ${total - survivors.length} passed, ${survivors.length} failed`)
 process.exit(survivors.length > 0 ? 1 : 0)
