@@ -11,7 +11,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { argumentsOrExit } from '../support/arguments.ts'
 import { benchBroker } from './broker/bench.ts'
 import { benchFirewall } from './firewall/bench.ts'
 import { sizePlots } from './firewall/size-plot.ts'
@@ -34,16 +34,15 @@ if (first === '--plot' && others.length === 0) {
   process.exit(0)
 }
 
-const { values, positionals } = parseArgs({
+const USAGE = `Usage: npm run bench COMPONENT [-- --json FILE --plot DIRECTORY --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}; or npm run bench -- --plot [DIRECTORY] for the plots of docs/benchmarks.md`
+const { values, positionals } = argumentsOrExit(USAGE, {
   options: { json: { type: 'string' }, only: { type: 'string' }, plot: { type: 'string' } },
   allowPositionals: true,
 })
 const [word = ''] = positionals
 const bench = Object.hasOwn(BENCHES, word) ? BENCHES[word] : undefined
 if (bench === undefined || positionals.length !== 1) {
-  console.error(
-    `Usage: npm run bench COMPONENT [-- --json FILE --plot DIRECTORY --only PATTERN], COMPONENT: ${Object.keys(BENCHES).join(', ')}; or npm run bench -- --plot [DIRECTORY] for the plots of docs/benchmarks.md`,
-  )
+  console.error(USAGE)
   process.exit(2)
 }
 const started = new Date()

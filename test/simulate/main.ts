@@ -6,7 +6,7 @@ import { fork } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
+import { argumentsOrExit } from '../support/arguments.ts'
 import { simulate } from './fleet.ts'
 import type { Fleet } from './fleet-size.ts'
 import { PAGE_FLEET } from './options.ts'
@@ -51,8 +51,11 @@ function isPossible(fleet: Fleet): boolean {
   )
 }
 
+const USAGE =
+  'Usage: npm run simulate [-- --nodes N --pods N --quota N --qps N --token SECONDS --share N --only NAME --out DIRECTORY]'
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({
+  const { values } = argumentsOrExit(USAGE, {
     options: {
       nodes: { type: 'string', default: String(PAGE_FLEET.nodes) },
       pods: { type: 'string', default: String(PAGE_FLEET.podsPerNode) },

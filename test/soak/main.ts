@@ -4,7 +4,7 @@
  * order; which of them overlap depends on the machine.
  * `--attack` limits the sidecar's attacks to those whose name contains a word.
  */
-import { parseArgs } from 'node:util'
+import { argumentsOrExit } from '../support/arguments.ts'
 import { report } from './report.ts'
 import { SERVICES } from './services.ts'
 import { soak } from './soak.ts'
@@ -21,7 +21,8 @@ const LATE_SHARE = 0.001
 /** After SIGTERM: the sidecar promises to end within a second. */
 const LONGEST_EXIT_MS = 1500
 
-const { values, positionals } = parseArgs({
+const USAGE = 'Usage: npm run soak [-- sidecar|injector|broker --minutes N --seed N --attack WORD]'
+const { values, positionals } = argumentsOrExit(USAGE, {
   options: {
     minutes: { type: 'string', default: '10' },
     seed: { type: 'string' },
