@@ -244,6 +244,24 @@ for (const variant of VARIANTS)
         assert.equal(await counted(), 4)
       })
 
+      test('counts refused packets over a change of the interfaces into the node, for which the rules are written anew', async () => {
+        const refusedPackets = () => guard.metric('packets_total{rule="metadata_refused"}')
+        const before = await refusedPackets()
+        await refused()
+        const tunnel = ['tunnel9', 'type', 'vxlan', 'id', '9', 'dstport', '4799', 'dev', 'eth0']
+        await node.must('node', ['ip', 'link', 'add', ...tunnel])
+        try {
+          await until('the tunnel leads into the node', async () =>
+            (await saved()).some((line) => line.includes('-i tunnel9 ')),
+          )
+          await until('the count', async () => (await refusedPackets()) >= before + 2)
+          assert.equal(await refusedPackets(), before + 2)
+          assert.equal(await repairs(), 0)
+        } finally {
+          await node.must('node', ['ip', 'link', 'del', 'tunnel9'])
+        }
+      })
+
       if (variant === 'legacy')
         test('blocks and reads back its rules without the match for canaries, and logs the limitation', async () => {
           await guard.end('SIGTERM')

@@ -72,17 +72,19 @@ export function createBlock({ metadata, broker, choice, topology, now, log }: Bl
     const key = JSON.stringify(rules)
     const backend = choice.chosen()
     let found: Compared['differs']
-    if (backend !== undefined && wanted === key) {
+    // Also before other rules are loaded: that sets the counters of iptables to zero.
+    if (backend !== undefined && wanted !== undefined) {
       const { failed, differs, packets } = await look(backend)
       if (packets !== undefined) counts.read(packets)
-      if (differs === undefined) return failed
+      if (differs === undefined && wanted === key) return failed
       found = differs
       // Until they are loaded again: iptables-legacy may wait seconds for its lock.
-      verdict = {
-        verified: false,
-        checkedAt: now(),
-        detail: `${backend.what} ${differs}, and is being loaded again`,
-      }
+      if (differs !== undefined)
+        verdict = {
+          verified: false,
+          checkedAt: now(),
+          detail: `${backend.what} ${differs}, and is being loaded again`,
+        }
     }
     const failed = await choice.load(rules)
     if (failed !== undefined) return failed
