@@ -151,8 +151,7 @@ export function parseSettings<S extends Record<string, Setting<unknown>>>(
 ):
   | { readonly ok: true; readonly settings: Settings<S> }
   | { readonly ok: false; readonly errors: readonly string[] } {
-  const byFlag = new Map(Object.entries(spec).map(([name, setting]) => [kebab(name), setting]))
-  const { flags, errors, unknown } = readFlags(source.argv, byFlag)
+  const { flags, errors, unknown } = readFlags(source.argv, spec)
   if (source.unknownFlags !== 'ignored') errors.unshift(...unknown)
   const settings: Record<string, unknown> = {}
   for (const [name, setting] of Object.entries(spec)) {
@@ -174,10 +173,11 @@ export function parseSettings<S extends Record<string, Setting<unknown>>>(
   return errors.length > 0 ? { ok: false, errors } : { ok: true, settings: settings as Settings<S> }
 }
 
-function readFlags(argv: readonly string[], byFlag: ReadonlyMap<string, Setting<unknown>>) {
+function readFlags(argv: readonly string[], spec: Readonly<Record<string, Setting<unknown>>>) {
   const [errors, unknown]: [string[], string[]] = [[], []]
   // The first use of parseArgs loads it, 2 ms of every sidecar's start; containers are configured by environment.
   if (argv.length === 0) return { flags: new Map<string, string>(), errors, unknown }
+  const byFlag = new Map(Object.entries(spec).map(([name, setting]) => [kebab(name), setting]))
   const options = Object.fromEntries(
     [...byFlag].map(([name, { boolean }]) => [
       name,

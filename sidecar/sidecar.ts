@@ -51,16 +51,16 @@ export async function startSidecar(settings: SidecarSettings, deps: SidecarDeps)
   const parts = partsOf(settings, deps)
   const { store, metrics, snapshot, selfTest, start, secret, clock, log } = parts
   const ready = () => readinessOf(settings, parts)
-  const health = healthServer({
-    readiness: ready,
-    metrics: () =>
-      metrics.text({ remaining: store.remaining(), ready: ready().ready, now: clock.monotonic() }),
-  })
   const server = serverOf(settings, parts)
 
   // Bound first; after that every step lets the event loop turn, so that an application that is too early gets its
   // answer at once: what follows takes 15 ms the first time.
   const metadataPort = await server.listen(settings.listenPort)
+  const health = healthServer({
+    readiness: ready,
+    metrics: () =>
+      metrics.text({ remaining: store.remaining(), ready: ready().ready, now: clock.monotonic() }),
+  })
   const loops: Loop[] = []
   const stop = async () => {
     log.info('stopping')
@@ -182,9 +182,9 @@ function refresh(parts: Parts, askBroker: BrokerClient, metadataPort: number): L
   })
 }
 
-/** One turn of the event loop, in which requests that have arrived are served. */
+/** Turns of the event loop in which requests that have arrived are served: connections are accepted in the first one, and read in the second. */
 function turn(): Promise<void> {
-  return new Promise((done) => setImmediate(done))
+  return new Promise((done) => setImmediate(() => setImmediate(done)))
 }
 
 /** kubectl describe pod shows a container's last lines: a standing refusal must be among them. */

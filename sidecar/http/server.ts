@@ -156,19 +156,20 @@ export function listenOn(
     resolve(typeof address === 'object' && address !== null ? address.port : port)
   })
   const bind = (server as BindingServer)._listen2
-  if (host === undefined || bind === undefined)
-    server.listen({ ...(host && { host }), port, backlog: BACKLOG })
-  else bind.call(server, host, port, host === '::1' ? 6 : 4, BACKLOG)
+  if (bind === undefined) server.listen({ ...(host && { host }), port, backlog: BACKLOG })
+  // Without an address it tries :: first, whatever the type.
+  else bind.call(server, host ?? null, port, host === '::1' ? 6 : 4, BACKLOG)
   return promise
 }
 
 /**
  * The step of `listen()` behind its look-up of names, as Node's own cluster module calls it. Literal addresses need no
  * look-up, and Node looks them up with a regular expression for IPv6 that V8 turns into 160 KiB of machine code: 0.3 MiB
- * and 5 ms in every pod (README.md). It is an old, undocumented name; where it is gone, `listen()` does the same.
+ * and 5 ms in every pod (README.md). Without a host there is no look-up, but `listen()` loads the cluster module, 1 ms. It is an old,
+ * undocumented name; where it is gone, `listen()` does the same.
  */
 type BindingServer = Server & {
-  readonly _listen2?: (address: string, port: number, addressType: 4 | 6, backlog: number) => void
+  readonly _listen2?: (address: string | null, port: number, addressType: 4 | 6, backlog: number) => void
 }
 
 function isMissingAddress(error: unknown): boolean {

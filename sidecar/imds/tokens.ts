@@ -33,9 +33,10 @@ export function parseTtl(header: string | undefined): number | undefined {
 export class SessionTokens {
   /**
    * HMAC-SHA256 up to where the key ends; each token begins with a copy. Not of node:crypto, which costs 1.1 MiB in every
-   * pod (`sidecar/README.md`).
+   * pod (`sidecar/README.md`). Made with the first token: the process listens half a millisecond earlier.
    */
-  readonly #keyed: ReturnType<typeof hmac.create>
+  #keyed: ReturnType<typeof hmac.create> | undefined
+  readonly #key: Uint8Array
   /**
    * When the latest tokens end, seconds since 1970: a client uses one for all that it asks. It is looked up by V8's seeded
    * hash of the whole text, so that the time it takes reveals nothing about a token's first characters.
@@ -43,7 +44,7 @@ export class SessionTokens {
   readonly #latest = new BoundedMap<string, number>(MAX_LATEST)
 
   constructor(key: Uint8Array) {
-    this.#keyed = hmac.create(sha256, key)
+    this.#key = key
   }
 
   /**
@@ -76,6 +77,7 @@ export class SessionTokens {
   }
 
   #mac(message: Uint8Array): Uint8Array {
+    this.#keyed ??= hmac.create(sha256, this.#key)
     return this.#keyed.clone().update(message).digest()
   }
 

@@ -525,6 +525,15 @@ describe('the sidecar process', () => {
     for (const name of Object.keys(bad)) assert.match(stderr, new RegExp(name))
   })
 
+  test('serves its health on all addresses of both families', async () => {
+    const sidecar = await start(env(await newBroker()), { ready: true })
+    for (const host of ['127.0.0.1', '[::1]']) {
+      const { status } = await fetch(`http://${host}:${sidecar.healthPort}/livez`)
+      assert.equal(status, 200, host)
+    }
+    await sidecar.end()
+  })
+
   test('exits with 1 and the reason when its port is taken', async () => {
     const broker = await newBroker()
     const sidecar = await start(env(broker), { ready: true })
@@ -537,7 +546,7 @@ describe('the sidecar process', () => {
     await sidecar.end()
   })
 
-  test('loads neither undici nor tls, https, http2 or crypto', () => {
+  test('loads neither undici nor tls, https, http2, crypto or cluster', () => {
     const probe = join(workshop.directory, 'probe.cjs')
     writeFileSync(
       probe,
@@ -549,7 +558,7 @@ describe('the sidecar process', () => {
         if (msg === 'listening') get({ host: '127.0.0.1', port, path: '/' }, (response) => response.resume().on('end', tell))
       }
       const tell = () => {
-        const costly = /undici|http2|NativeModule (_?tls|crypto|https)|worker_threads|perf_hooks/
+        const costly = /undici|http2|NativeModule (_?tls|crypto|https|cluster|child_process|dgram)|worker_threads|perf_hooks/
         writeSync(2, JSON.stringify(process.moduleLoadList.filter((name) => costly.test(name))))
         process.exit(0)
       }
