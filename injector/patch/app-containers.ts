@@ -37,7 +37,7 @@ export function appContainerOps(
   return all.flatMap(({ container, at }) => {
     const gets = containerCredentials && !choosesOtherCredentials(container, spec.volumes ?? [])
     const leftover = (entry: EnvVar) =>
-      (isContainerVariable(entry) && !gets) || (isEndpoint(entry) && redirect === 'nft' && wasInjected)
+      (!gets && isContainerVariable(entry)) || (isEndpoint(entry) && redirect === 'nft' && wasInjected)
     const wanted = [...(redirect === 'env' ? [ENDPOINT] : []), ...(gets ? CONTAINER_ENV : [])]
     return [...environmentOps(container, at, wanted, leftover), ...mountOps(container, at, gets)]
   })
@@ -51,7 +51,11 @@ function environmentOps(
   wanted: readonly EnvVar[],
   isLeftover: (entry: EnvVar) => boolean,
 ): PatchOp[] {
-  const left = [...(env ?? []).entries()].filter(([, entry]) => isLeftover(entry)).map(([index]) => index)
+  const left: number[] = []
+  // A pod may have tens of thousands of variables: nothing is allocated for each.
+  env?.forEach((entry, index) => {
+    if (isLeftover(entry)) left.push(index)
+  })
   const missing = wanted.filter((ours) => !(env ?? []).some(({ name }) => name === ours.name))
   return [
     ...left.reverse().map((index) => remove(`${at}/env/${index}`)),

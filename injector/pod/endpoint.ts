@@ -17,6 +17,10 @@ export const CONTAINER_ENV = [
   { name: 'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE', value: CONTAINER_TOKEN_FILE },
 ] as const
 
+const CONTAINER_VALUES: ReadonlyMap<string, string> = new Map(
+  CONTAINER_ENV.map(({ name, value }) => [name, value]),
+)
+
 /** Whether a variable is one of {@link CONTAINER_ENV} as we write it. */
 export const isContainerVariable = ({ name, value }: EnvVar): boolean =>
-  CONTAINER_ENV.some((ours) => ours.name === name && ours.value === value)
+  value !== undefined && CONTAINER_VALUES.get(name) === value

@@ -30,6 +30,9 @@ export function proxyWarnings({ spec }: Pod, redirect: RedirectMode): string[] {
     })
 }
 
+/** The variables that are read: a pod may have tens of thousands of others. */
+const READ: ReadonlySet<string> = new Set([...PROXIES, ...EXCEPTIONS, ENDPOINT_ENV, MODE_ENV])
+
 function lengthOfLists({ env }: Container): number {
   const lists = (env ?? []).filter(({ name }) => EXCEPTIONS.includes(name))
   return lists.reduce((length, { value = '' }) => length + value.length, 0)
@@ -37,7 +40,7 @@ function lengthOfLists({ env }: Container): number {
 
 function proxyWarning({ name, env, envFrom }: Container, redirect: RedirectMode): string[] {
   // Of two variables with the same name the later one counts.
-  const byName = new Map((env ?? []).map((entry) => [entry.name, entry]))
+  const byName = new Map((env ?? []).filter(({ name }) => READ.has(name)).map((entry) => [entry.name, entry]))
   const proxies = PROXIES.filter((proxy) => byName.has(proxy) && byName.get(proxy)?.value !== '')
   if (proxies.length === 0) return []
   const exceptions = EXCEPTIONS.map((exception) => byName.get(exception)).filter(

@@ -18,10 +18,17 @@ type Pair = Awaited<ReturnType<typeof keyPair>>
 
 function world(pairs: readonly Pair[]) {
   const clock = fakeClock()
-  const state = { keys: pairs.map(({ jwk }) => jwk as JWK), issuer: ISSUER, down: false, fetches: 0 }
+  const state = {
+    keys: pairs.map(({ jwk }) => jwk as JWK),
+    issuer: ISSUER,
+    down: false,
+    fetches: 0,
+    answers: Promise.resolve(),
+  }
   const kube = {
     get: async (path: string) => {
       if (path.endsWith('jwks')) state.fetches++
+      await state.answers
       if (state.down) throw new Error('down')
       return path.endsWith('jwks') ? { keys: state.keys } : { issuer: state.issuer }
     },
@@ -111,6 +118,21 @@ test('tokens signed with a new key cause one fetch, however many arrive at once'
   assert.equal(state.fetches - before, 1)
 })
 
+test('tokens signed with a new key wait for a fetch that runs, however many they are', async () => {
+  const { clock, state, code } = world([first])
+  await clock.advance(1)
+  state.keys = [first.jwk, second.jwk]
+  const { promise, resolve } = Promise.withResolvers<void>()
+  state.answers = promise
+  const before = state.fetches
+  const codes = Array.from({ length: 20 }, () => code(second))
+  // By then the others have found that their key is unknown, which takes no computation.
+  await Promise.all(Array.from({ length: 50 }, () => code(first)))
+  resolve()
+  assert.deepEqual(new Set(await Promise.all(codes)), new Set(['ok']))
+  assert.equal(state.fetches - before, 1)
+})
+
 test('tokens that name unknown keys cannot overload the API server', async () => {
   const { clock, state, code } = world([first])
   await clock.advance(1)
@@ -170,6 +192,22 @@ test('a token with missing or contradictory claims is refused', async () => {
     kubernetes({ node: { name: 7 } }),
   ])
     assert.equal(await code(first, claims), 'token-invalid', JSON.stringify(claims))
+})
+
+test('a refused token is answered with the claim that is wrong', async () => {
+  const { clock, verify, token } = world([first])
+  await clock.advance(1)
+  const reasons: readonly [object, RegExp][] = [
+    [{ sub: undefined }, /its claim sub is missing or wrong$/],
+    [{ exp: undefined }, /its claim exp is missing or wrong$/],
+    [{ 'kubernetes.io': undefined }, /its claim kubernetes\.io is missing or wrong$/],
+    [{ sub: 'system:serviceaccount:other:default' }, /its subject and its service account disagree$/],
+    [{ aud: ['other'] }, /its audience is not pod2iam$/],
+    [{ nbf: clock.now() / 1000 + 60 }, /it is not valid yet; compare the clocks/],
+    [{ exp: clock.now() / 1000 - 10 }, /it has expired; read the token file again$/],
+  ]
+  for (const [claims, reason] of reasons)
+    await assert.rejects(verify(`Bearer ${await token(first, claims)}`), reason)
 })
 
 test('the times in a token may be off by five seconds', async () => {

@@ -10,6 +10,7 @@ import { deleteEach } from './delete-each.ts'
 
 const BROKER = 'node-guard/broker'
 const DECISIONS = ['test/broker/decide.test.ts', 'test/broker/rechecks.test.ts', 'test/broker/who.test.ts']
+const KEYS_AND_DECISIONS = ['test/broker/keys.test.ts', ...DECISIONS]
 const ACCOUNTS = 'test/broker/service-account-roles.test.ts'
 const ADMITTED_ACCOUNTS = ['test/injector/service-account-roles.test.ts']
 const WATCHED = ['test/broker/watch-revisions.test.ts', ...DECISIONS]
@@ -32,9 +33,9 @@ const TARGETS: Readonly<Record<string, readonly string[]>> = {
   'common/session-policies.ts': ['test/common/session-policies.test.ts'],
   'common/credential-source.ts': ['test/broker/settings.test.ts', 'test/injector/web-identity.test.ts'],
   'common/firewall-state.ts': ['test/common/firewall-state.test.ts'],
-  [`${BROKER}/authenticate/verify.ts`]: DECISIONS,
-  [`${BROKER}/authenticate/claims.ts`]: DECISIONS,
-  [`${BROKER}/authenticate/keys.ts`]: ['test/broker/keys.test.ts', ...DECISIONS],
+  [`${BROKER}/authenticate/verify.ts`]: KEYS_AND_DECISIONS,
+  [`${BROKER}/authenticate/claims.ts`]: KEYS_AND_DECISIONS,
+  [`${BROKER}/authenticate/keys.ts`]: KEYS_AND_DECISIONS,
   [`${BROKER}/authenticate/identify.ts`]: [...DECISIONS, ACCOUNTS, 'test/broker/narrower.test.ts'],
   [`${BROKER}/authenticate/web-identity.ts`]: ['test/broker/web-identity.test.ts'],
   [`${BROKER}/authorize/entitlement.ts`]: [
