@@ -208,6 +208,18 @@ test('a refused token is answered with the claim that is wrong', async () => {
   ]
   for (const [claims, reason] of reasons)
     await assert.rejects(verify(`Bearer ${await token(first, claims)}`), reason)
+  await assert.rejects(
+    verify(`Bearer ${await token(second)}`),
+    /signed with a key this cluster does not have$/,
+  )
+})
+
+test('while no keys are known, pods are asked to try again in two seconds', async () => {
+  const { state, clock, verify, token } = world([first])
+  state.down = true
+  await clock.advance(1)
+  const refused = { code: 'busy', retryAfter: 2, message: /signing keys are not known yet; retry$/ }
+  await assert.rejects(verify(`Bearer ${await token(first)}`), refused)
 })
 
 test('the times in a token may be off by five seconds', async () => {

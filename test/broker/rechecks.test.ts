@@ -49,6 +49,12 @@ test('a pod whose address the watch has not reported yet is read again once, and
   assert.deepEqual([await code(), await code(), state.reads], ['ok', 'ok', 1])
 })
 
+test('a pod whose address the watch has reported is not read', async () => {
+  const { state, pods, code } = asking({})
+  pods.sink.upsert(recordOf(object(PEER)))
+  assert.deepEqual([await code(), state.reads], ['ok', 0])
+})
+
 test('a pod that the watch has not reported yet is read once', async () => {
   const { state, pods, code } = asking({ [POD]: object(PEER) })
   assert.deepEqual([await code(), await code(), state.reads], ['ok', 'ok', 1])

@@ -65,6 +65,8 @@ test('a report of another format is named as such, with both releases and the re
     [{ ...GUARDED, version: 0 }, /has shape 0 \(its release: not said\)/],
     [{ ...GUARDED, mode: 'lenient' }, /has shape 1 \(its release/],
     [{ ...GUARDED, verified: 'yes' }, /has shape 1/],
+    [{ ...GUARDED, verifiedAt: undefined }, /has shape 1/],
+    [{ ...GUARDED, validSeconds: 0 }, /has shape 1/],
     [{}, /has a shape that is not known here/],
     [{ ...GUARDED, version: 3, release: '9"\n{x' }, /\(its release: 9x\)/],
   ] as const) {

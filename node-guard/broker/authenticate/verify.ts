@@ -60,9 +60,7 @@ export function claimsVerifier(
     } catch (error) {
       if (error instanceof errors.JWKSNoMatchingKey && !retried && (await keys.unknownKey()))
         return verify(token, true)
-      throw new Problem('token-invalid', `${name} cannot be accepted: ${reason(error, audiences)}`, {
-        cause: error,
-      })
+      throw new Problem('token-invalid', `${name} cannot be accepted: ${reason(error, audiences)}`)
     }
   }
   return async (token) => {
