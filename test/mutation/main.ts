@@ -13,7 +13,7 @@ const DECISIONS = ['test/broker/decide.test.ts', 'test/broker/rechecks.test.ts',
 const KEYS_AND_DECISIONS = ['test/broker/keys.test.ts', ...DECISIONS]
 const ACCOUNTS = 'test/broker/service-account-roles.test.ts'
 const ADMITTED_ACCOUNTS = ['test/injector/service-account-roles.test.ts']
-const WATCHED = ['test/broker/watch-revisions.test.ts', ...DECISIONS]
+const WATCHED = ['test/broker/stores.test.ts', 'test/broker/watch-revisions.test.ts', ...DECISIONS]
 const HOST_PODS = ['test/broker/host-pods.test.ts', 'test/broker/host-pods-writing.test.ts']
 const BY_WEB_IDENTITY = [
   'test/broker/web-identity-assumer.test.ts',
