@@ -90,7 +90,7 @@ export async function credentialsFinding(
   const newest = events?.find(({ code }) => code !== 'gate-waiting') ?? events?.[0]
   const isThrough = mayStart(pod)
   if (newest !== undefined && !isThrough)
-    return failed(newest.code, newest.note, remedyFor(newest.code, subject))
+    return failed(newest.code, reported(newest), remedyFor(newest.code, subject))
   const why =
     asked.kind === 'forbidden'
       ? 'you may not ask its sidecar'
@@ -99,8 +99,12 @@ export async function credentialsFinding(
   // The pod's own containers were started, which happens after the first credentials.
   return newest === undefined
     ? ok(`the pod was started, which is after its first credentials (${why})`)
-    : warning(newest.code, `the pod was started, but later: ${newest.note}`)
+    : warning(newest.code, `the pod was started, but later: ${reported(newest)}`)
 }
+
+/** The sentence of an Event with its time: the sidecar may have got credentials since, of which there is no Event. */
+const reported = ({ note, at }: PodEvent) =>
+  at === 0 ? note : `${note} (Event of ${new Date(at).toISOString().replace(/\.\d+/, '')})`
 
 async function lastWait(
   cluster: Cluster,

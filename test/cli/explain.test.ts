@@ -131,6 +131,9 @@ describe('explain', needsNamespaces(), () => {
     while (document.explanations[0].failed === null && Date.now() < deadline)
       document = JSON.parse((await asked()).stdout)
     assert.equal(document.explanations[0].failed.code, 'sts-denied')
+    const { detail } = document.explanations[0].failed
+    const [, time = ''] = /trust policy .* \(Event of (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)\)$/.exec(detail) ?? []
+    assert.ok(Math.abs(Date.now() - Date.parse(time)) < 300_000, detail)
     assert.deepEqual(document.refused, [
       { verb: 'create', resource: 'pods/exec', namespace: 'pod2iam-system' },
       { verb: 'create', resource: 'pods/portforward', namespace: 'shop' },
