@@ -104,7 +104,7 @@ export async function credentialsFinding(
 
 /** The sentence of an Event with its time: the sidecar may have got credentials since, of which there is no Event. */
 const reported = ({ note, at }: PodEvent) =>
-  at === 0 ? note : `${note} (Event of ${new Date(at).toISOString().replace(/\.\d+/, '')})`
+  at === 0 ? note : `${note} (Event of ${new Date(at).toISOString()})`
 
 async function lastWait(
   cluster: Cluster,
