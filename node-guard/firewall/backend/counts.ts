@@ -5,6 +5,8 @@ export type Packets = Readonly<Record<CounterName, number>>
 
 export const NO_PACKETS: Packets = zeroCounts(COUNTERS)
 
+export type Counts = ReturnType<typeof createCounts>
+
 /** Adds up packets over the life of this process: the kernel's counters start again with every load, these do not. */
 export function createCounts() {
   const total = { ...NO_PACKETS }

@@ -86,9 +86,8 @@ export function createBlock({ metadata, broker, choice, topology, now, log }: Bl
           detail: `${backend.what} ${differs}, and is being loaded again`,
         }
     }
-    const failed = await choice.load(rules)
+    const failed = await choice.load(rules, counts)
     if (failed !== undefined) return failed
-    counts.restart()
     wanted = key
     if (found !== undefined) {
       repairs[cause]++

@@ -1,6 +1,7 @@
 import type { Logger } from '../../../common/log.ts'
 import { type Failed, failed } from '../../../common/result.ts'
 import type { Backend } from '../backend/backend.ts'
+import type { Counts } from '../backend/counts.ts'
 import type { Failure } from '../process/failure.ts'
 import type { GuardRuleset } from '../rules/guard.ts'
 import type { Backends } from './backends.ts'
@@ -30,13 +31,13 @@ export function createChoice({ backends, follow, log }: ChoiceOptions) {
   let alone = false
   let left: string | undefined
 
-  const loadFirst = async (rules: GuardRuleset): Promise<string | undefined> => {
+  const loadFirst = async (rules: GuardRuleset, counts: Counts): Promise<string | undefined> => {
     const failures: string[] = []
     const details: string[] = []
     for (const backend of await backends.candidates()) {
       // Before loading, so that a change right after it is noticed.
       const unfollow = await follow(backend, () => chosen === backend)
-      const failure = await loadAndLook(backend, rules)
+      const failure = await loadAndLook(backend, rules, counts)
       if (failure === undefined) {
         chosen = backend
         fallback = failures.length > 0 ? failures.join('; ') : undefined
@@ -64,9 +65,9 @@ export function createChoice({ backends, follow, log }: ChoiceOptions) {
     chosen: () => chosen,
     /** Why it is not the first that `--backend` admits; undefined where it is. */
     fallback: () => fallback,
-    /** Loads rules and reads them back, by the first backend that can. Returns why none could, or undefined. */
-    load: async (rules: GuardRuleset) =>
-      chosen === undefined ? loadFirst(rules) : (await loadAndLook(chosen, rules))?.detail,
+    /** Loads rules and reads them back, with what they count, by the first backend that can. Returns why none could, or undefined. */
+    load: async (rules: GuardRuleset, counts: Counts) =>
+      chosen === undefined ? loadFirst(rules, counts) : (await loadAndLook(chosen, rules, counts))?.detail,
     /** Removes, once, the rules that other backends left behind. To be called when rules are verified, never before. */
     removeOthers: async () => {
       if (alone) return
@@ -87,11 +88,18 @@ export function createChoice({ backends, follow, log }: ChoiceOptions) {
   }
 }
 
-async function loadAndLook(backend: Backend, rules: GuardRuleset): Promise<LoadFailure | undefined> {
+async function loadAndLook(
+  backend: Backend,
+  rules: GuardRuleset,
+  counts: Counts,
+): Promise<LoadFailure | undefined> {
   for (let attempt = 1; ; attempt++) {
     const failure = await backend.load(rules)
     if (failure !== undefined) return { ...failure, next: true }
-    const { failed: why, differs } = await backend.compare()
+    counts.restart()
+    const { failed: why, differs, packets } = await backend.compare()
+    // Another load would set what was counted meanwhile to zero.
+    if (packets !== undefined) counts.read(packets)
     if (why !== undefined) return { ...failed(why), next: true }
     if (differs === undefined) return undefined
     // Other programs change one table after another, so one difference is not yet a conflict.
